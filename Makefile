@@ -1,0 +1,37 @@
+# Thin: every target makes the environment where necessary, then calls one command in it.
+# Without make: python3 smile_core/bootstrap.py -m smile_core.reproduce, and so on.
+
+PYTHON ?= python3
+RUN := $(PYTHON) smile_core/bootstrap.py
+REPRODUCE := -m smile_core.reproduce \
+	$(if $(PROFILE),--profile $(PROFILE)) $(if $(ONLY),--only $(ONLY)) \
+	$(if $(FORCE),--force) $(if $(JOBS),--jobs $(JOBS))
+
+.PHONY: help reproduce test notebooks lint bench lab clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+reproduce:  ## Run the notebooks, print the claims [PROFILE=full] [ONLY=01,08] [FORCE=1] [JOBS=2]
+	@$(RUN) $(REPRODUCE)
+
+test:  ## Test the package and the notebooks
+	@$(RUN) -m pytest
+
+notebooks:  ## Refresh notebooks/*.ipynb from notebooks/*.py [ONLY=01,08] [FORCE=1] [JOBS=2]
+	@$(RUN) $(REPRODUCE) --publish
+
+lint:  ## Check style and spelling
+	@$(RUN) --extra lint -m ruff check
+	@$(RUN) --extra lint -m codespell_lib
+
+bench:  ## Measure errors and seconds on the real scenes (five seeds; some minutes)
+	@$(RUN) tests/bench.py
+
+lab:  ## Open the notebooks in JupyterLab
+	@$(RUN) -m jupyterlab
+
+clean:  ## Remove the environment, the caches and the results of the quick profile
+	rm -rf .venv .pytest_cache .ruff_cache figures/quick figures/*/notebooks
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
