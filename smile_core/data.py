@@ -1,0 +1,141 @@
+r"""Files of the real scenes: found, verified, downloaded.
+
+A file is looked for in the folder named by the environment variable ``SMILE_DATA``, in
+``../shared/data`` beside the repository, and in the user's download cache. The first one found is
+used, and must have the right checksum; one found nowhere is downloaded into the cache.
+``data/README.md`` has sources, licences and layouts.
+"""
+
+__all__ = [
+    "FILES",
+    "HOW_TO_GET",
+    "DataUnavailableError",
+    "download",
+    "downloadable",
+    "find",
+    "read",
+]
+
+import functools
+import hashlib
+import os
+import pooch
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: The address, pinned to a commit, and the SHA-256 of each file.
+FILES = {
+    "samson.mat": (
+        "https://raw.githubusercontent.com/burknipalsson/hu_autoencoders/"
+        "8fa704ef8a82cf7f03981392204fe8cd872b0ccf/Datasets/Samson.mat",
+        "49530e80d0dabf6b1fb9cde2d6cf257f89a344afe9c13b2cc912eb22f344de18",
+    ),
+    "jasper.mat": (
+        "https://raw.githubusercontent.com/UPCGIT/Hyperspectral-Unmixing-Models/"
+        "3ec77a26ce726c2843b4e29070b435056941df39/Datasets/Jasper.mat",
+        "834a3ef14426140bd76f5731755e9338e98ce18e4816b552533ab288b3799468",
+    ),
+}
+
+#: What to tell a user who lacks them.
+HOW_TO_GET = "\n".join(
+    [
+        "The real scenes are not part of this repository: they are downloaded on first use. Where",
+        "no download is possible, get these files elsewhere, name them as below, and set the",
+        "environment variable SMILE_DATA to the folder that holds them.",
+        *(f"  {file}: {url}\n    SHA-256 {sha256}" for file, (url, sha256) in FILES.items()),
+    ]
+)
+
+
+class DataUnavailableError(RuntimeError):
+    r"""Raised when the file of a scene is found nowhere and cannot be downloaded."""
+
+
+def find(file: str) -> Path | None:
+    r"""Finds a file in the folders where it may lie, without a look inside.
+
+    Args:
+        file: The name of the file.
+
+    Returns:
+        The path, or `None` where no folder has it.
+    """
+    folders = [ROOT.parent / "shared" / "data", Path(pooch.os_cache("smile"))]
+    if os.environ.get("SMILE_DATA"):
+        folders.insert(0, Path(os.environ["SMILE_DATA"]).expanduser())
+
+    return next((folder / file for folder in folders if (folder / file).is_file()), None)
+
+
+def read(path: Path) -> bytes:
+    r"""Reads a file and verifies its checksum.
+
+    Args:
+        path: The path of the file, whose name is one of `FILES`.
+
+    Returns:
+        The content.
+
+    Raises:
+        ValueError: If the checksum is not the expected one.
+    """
+    content = path.read_bytes()
+    actual, expected = hashlib.sha256(content).hexdigest(), FILES[path.name][1]
+    if actual != expected:
+        raise ValueError(
+            f"The file {path} is corrupted, truncated or not the right one: its SHA-256 should "
+            f"be {expected}, got {actual}. Delete or replace it.\n{HOW_TO_GET}"
+        )
+
+    return content
+
+
+def download(file: str) -> Path:
+    r"""Downloads a file into the user's cache, as a whole or not at all.
+
+    Args:
+        file: The name of the file, one of `FILES`.
+
+    Returns:
+        The path in the cache.
+
+    Raises:
+        DataUnavailableError: If that fails; the message says how to get the file otherwise.
+    """
+    url, sha256 = FILES[file]
+    # Notebooks write nothing on stderr
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        # The file gets its name only once complete, its checksum verified
+        path = pooch.retrieve(
+            url,
+            known_hash=f"sha256:{sha256}",
+            fname=file,
+            path=pooch.os_cache("smile"),
+            downloader=pooch.HTTPDownloader(timeout=(5, 30)),
+        )
+    except (OSError, ValueError) as error:
+        raise DataUnavailableError(
+            f"The file {file} was found in no folder, and its download failed: {error}\n"
+            f"{HOW_TO_GET}"
+        ) from error
+
+    return Path(path)
+
+
+@functools.cache
+def downloadable(file: str) -> bool:
+    r"""Tells whether a file can be downloaded, by doing so, once in the life of the process.
+
+    Args:
+        file: The name of the file, one of `FILES`.
+    """
+    try:
+        download(file)
+    except DataUnavailableError:
+        return False
+
+    return True
