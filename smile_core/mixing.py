@@ -1,0 +1,320 @@
+r"""Linear mixing: simplex, brightness, conventions, and the certified constrained solve.
+
+A pixel is a brightness times a convex combination of endmembers,
+
+.. math:: x_i = \rho_i M a_i + e_i, \qquad
+    a_i \in \Delta = \{ a \in \mathbb{R}_+^R \mid 1^\top a = 1 \}.
+
+Scaling the endmembers and the brightness changes the abundances: a number without its convention
+means little. With physical endmembers :math:`m_k` and :math:`x = \sum_k c_k m_k`,
+:math:`c_k \geq 0`,
+
+======= ================================ ============== ========================================
+name    abundances                       endmembers     brightness, and what an abundance is
+======= ================================ ============== ========================================
+`share` :math:`a_k \propto c_k \|m_k\|`  unit norm      free; share of the light of the pixel
+`area`  :math:`a_k \propto c_k`          physical norms free; fraction of the area of the pixel
+`plain` :math:`a_k = c_k`                physical norms one; plain linear mixing, Y = M A
+======= ================================ ============== ========================================
+"""
+
+__all__ = ["Convention", "convert", "fcls", "gap", "project_simplex", "unit", "unmix_pixels"]
+
+import torch
+
+from itertools import combinations
+from torch import Tensor
+from typing import Literal, get_args
+
+Convention = Literal["share", "area", "plain"]
+
+# Up to so many endmembers, all 2^R - 1 supports are tried
+ENUMERABLE = 6
+
+# So many pixels are solved at once, which bounds the memory
+BLOCK = 2**16
+
+
+def unit(x: Tensor, dim: int = 0) -> Tensor:
+    r"""Divides spectra by their Euclidean norm; zero spectra stay zero.
+
+    Args:
+        x: The spectra, with the bands along `dim`.
+        dim: The dimension of the bands.
+    """
+    return x / x.norm(dim=dim, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+
+
+def project_simplex(a: Tensor, dim: int = 0) -> Tensor:
+    r"""Projects onto the simplex, :math:`\arg \min_{z \in \Delta} \|z - a\|_2`.
+
+    References:
+        | Efficient Projections onto the l1-Ball (Duchi et al., 2008)
+        | https://doi.org/10.1145/1390156.1390176
+
+    Args:
+        a: The point :math:`a`, with shape (\*, R, \*).
+        dim: The dimension of the endmembers.
+
+    Returns:
+        The projection, with the shape of `a`.
+
+    Example:
+        >>> project_simplex(torch.tensor([0.5, 1.0, -1.0]))
+        tensor([0.2500, 0.7500, 0.0000])
+    """
+    a = a.movedim(dim, -1)
+    # A shift of all entries changes nothing, but next to large ones the 1 would be rounded away
+    top = a.amax(dim=-1, keepdim=True)
+    a = a - (top - top.clamp(0, 1))
+    u = a.sort(dim=-1, descending=True).values
+    # The threshold that the k largest entries would need, for k = 1, ..., R
+    threshold = (u.cumsum(dim=-1) - 1) / torch.arange(1, a.shape[-1] + 1, device=a.device)
+    k = (u > threshold).sum(dim=-1, keepdim=True)
+    z = (a - threshold.gather(-1, k - 1)).clamp_min(0)
+
+    return z.movedim(-1, dim)
+
+
+def fcls(y: Tensor, M: Tensor) -> Tensor:
+    r"""Solves fully constrained least squares, pixel by pixel, to the optimum.
+
+    .. math:: a_i = \arg \min_{a \in \Delta} \frac{1}{2} \|y_i - M a\|^2
+
+    The optimum solves a linear system on its support, the endmembers that it uses. Up to six
+    endmembers, every support is tried. Beyond, accelerated projected gradient finds the support.
+    An affinely dependent support is never needed, so that repeated endmembers do no harm.
+
+    References:
+        | Fully constrained least squares linear spectral mixture analysis (Heinz, Chang, 2001)
+        | https://doi.org/10.1109/36.911111
+
+    Args:
+        y: The pixels, with shape (B, \*).
+        M: The endmembers, with shape (B, R).
+
+    Returns:
+        The abundances, with shape (R, \*), in the precision of `y`; computed in float64.
+
+    Raises:
+        ValueError: If the numbers of bands of `y` and `M` differ.
+    """
+    if y.shape[0] != M.shape[0]:
+        raise ValueError(
+            f"The endmembers should have the {y.shape[0]} bands of the pixels, "
+            f"got {M.shape[0]} bands and {M.shape[1]} endmembers."
+        )
+
+    G, b = _normal_equations(y.flatten(1), M)
+    # The unit of the spectra changes nothing, but singular systems are told by absolute size
+    size = G.diagonal().max().clamp_min(torch.finfo(G.dtype).tiny)
+    G, b = G / size, b / size
+    a = _enumerate_supports(G, b) if len(G) <= ENUMERABLE else _find_supports(G, b)
+
+    return a.to(y.dtype).reshape(-1, *y.shape[1:])
+
+
+def gap(a: Tensor, y: Tensor, M: Tensor) -> Tensor:
+    r"""Bounds how far abundances are from the optimum, by the Frank-Wolfe gap of each pixel.
+
+    .. math:: g_i = \max_{v \in \Delta} \langle \nabla f(a_i), a_i - v \rangle
+        \geq f(a_i) - \min_{a \in \Delta} f(a), \qquad f(a) = \frac{1}{2} \|y_i - M a\|^2
+
+    References:
+        | Revisiting Frank-Wolfe: Projection-Free Sparse Convex Optimization (Jaggi, 2013)
+        | https://proceedings.mlr.press/v28/jaggi13.html
+
+    Args:
+        a: The abundances, in the simplex, with shape (R, \*).
+        y: The pixels, with shape (B, \*).
+        M: The endmembers, with shape (B, R).
+
+    Returns:
+        The gaps, in the unit of `y` squared, with shape (\*,), in float64.
+    """
+    G, b = _normal_equations(y.flatten(1), M)
+    a_ = a.flatten(1).double()
+    gradient = G @ a_ - b  # (endmembers, pixels)
+
+    return ((gradient * a_).sum(dim=0) - gradient.amin(dim=0)).reshape(a.shape[1:])
+
+
+def unmix_pixels(
+    image: Tensor, M: Tensor, convention: Convention = "share"
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Finds the abundances and the brightness of every pixel, given the endmembers.
+
+    Where the brightness is free, pixels and endmembers are divided by their sum over the bands.
+    That is linear in the spectrum, so that mixtures stay mixtures: the model holds exactly, as it
+    would not after a division by the norm.
+
+    Args:
+        image: The image, with shape (B, \*). Pixels whose sum over the bands is not positive are
+            dead: they get abundances 1 / R, brightness 0 and gap 0.
+        M: The endmembers :math:`M`, with shape (B, R) and positive sums over the bands, with unit
+            norm for `share` and physical norm for `area` and `plain`.
+        convention: What an abundance is, see `smile_core.mixing`.
+
+    Returns:
+        The abundances, with shape (R, \*); the brightness, in the unit of `image` over that of
+        `M`, with shape (\*,); the Frank-Wolfe gaps of the constrained solve relative to the energy
+        :math:`\frac{1}{2} \|y_i\|^2` of the pixel, with shape (\*,), in float64.
+    """
+    if convention not in get_args(Convention):
+        raise ValueError(
+            f"Unknown convention '{convention}', expected one of {get_args(Convention)}."
+        )
+
+    blocks = image.flatten(1).split(BLOCK, dim=1)
+    solved = [_unmix_block(x.double(), M.double(), convention) for x in blocks]
+    a, brightness, gaps = (torch.cat(parts, dim=-1) for parts in zip(*solved, strict=True))
+    shape = image.shape[1:]
+
+    return (
+        a.to(image.dtype).reshape(-1, *shape),
+        brightness.to(image.dtype).reshape(shape),
+        gaps.reshape(shape),
+    )
+
+
+def convert(
+    a: Tensor, M: Tensor, brightness: Tensor, norms: Tensor, convention: Convention
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Converts abundances between `share` and `area`: the same pixels, other endmember scales.
+
+    .. math:: \rho \, M a = \rho' M' a', \qquad m'_k = n_k \frac{m_k}{\|m_k\|}, \quad
+        a'_k \propto a_k \frac{\|m_k\|}{n_k}
+
+    Args:
+        a: The abundances, with shape (R, \*).
+        M: The endmembers that they go with, with shape (B, R).
+        brightness: The brightness, with shape (\*,).
+        norms: The physical norms of the endmembers, with shape (R,).
+        convention: The convention to go to; from and to `plain` there is no conversion, because
+            there the brightness is not free.
+
+    Returns:
+        The abundances, endmembers and brightness in the new convention.
+
+    Raises:
+        ValueError: If `convention` is neither `share` nor `area`.
+    """
+    if convention not in ("share", "area"):
+        raise ValueError(
+            f"Abundances can be converted to 'share' and 'area', not to '{convention}': where the "
+            "brightness is fixed, the pixels have to be solved again."
+        )
+
+    ratio = M.norm(dim=0) / (norms if convention == "area" else 1)
+    c = a * ratio.reshape(-1, *[1] * (a.ndim - 1))
+    total = c.sum(dim=0)
+
+    return c / total, M / ratio, brightness * total
+
+
+def _unmix_block(x: Tensor, M: Tensor, convention: str) -> tuple[Tensor, Tensor, Tensor]:
+    light, scale = x.sum(dim=0), M.sum(dim=0)
+    dead = light <= 0
+    safe = torch.where(dead, 1, light)
+
+    y, N = (x, M) if convention == "plain" else (x / safe, M / scale)
+    a = fcls(y, N)
+    energy = y.square().sum(dim=0).clamp_min(1e-300) / 2
+    gaps = gap(a, y, N) / energy
+    brightness = torch.ones_like(light)
+
+    if convention != "plain":
+        c = a / scale[:, None]
+        a, brightness = c / c.sum(dim=0), c.sum(dim=0) * safe
+
+    return (
+        torch.where(dead, 1 / len(a), a),
+        torch.where(dead, 0, brightness),
+        torch.where(dead, 0, gaps),
+    )
+
+
+def _normal_equations(y: Tensor, M: Tensor) -> tuple[Tensor, Tensor]:
+    M = M.double()
+    return M.mT @ M, M.mT @ y.double()  # (R, R), (R, N)
+
+
+def _solve_on(support: list[int], G: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
+    # Stationarity and the sum to one: G_S a + nu 1 = b_S, 1' a = 1
+    r = len(support)
+    K = G.new_ones(r + 1, r + 1)
+    K[:r, :r] = G[support][:, support]
+    K[r, r] = 0
+
+    inverse, info = torch.linalg.inv_ex(K)
+    if info or (K @ inverse - torch.eye(r + 1).to(K)).abs().max() > 1e-6:
+        return None  # affinely dependent
+
+    solution = inverse[:, :r] @ b[support] + inverse[:, r:]
+
+    return solution[:r], solution[r]
+
+
+def _enumerate_supports(G: Tensor, b: Tensor) -> Tensor:
+    R, N = b.shape
+    a, best = torch.zeros_like(b), b.new_full((N,), float("inf"))
+
+    for size in range(1, R + 1):
+        for support in combinations(range(R), size):
+            index = list(support)
+            solution = _solve_on(index, G, b)
+            if solution is None:
+                continue
+
+            z, nu = solution
+            # 1/2 z'Gz - b'z by stationarity
+            value = -((z * b[index]).sum(dim=0) + nu) / 2
+            better = (z.amin(dim=0) >= 0) & (value < best)
+            best = torch.where(better, value, best)
+            full = torch.zeros_like(b)
+            full[index] = z
+            a = torch.where(better, full, a)
+
+    return a
+
+
+def _find_supports(G: Tensor, b: Tensor, rounds: int = 100, steps: int = 50) -> Tensor:
+    a = torch.full_like(b, 1 / len(b))
+    todo = torch.arange(b.shape[1], device=b.device)
+
+    for _ in range(rounds):
+        x, target = _projected_gradient(a[:, todo], G, b[:, todo], steps), b[:, todo]
+
+        # On the support that the steps have found, the optimum in closed form
+        supports, group = (x > 0).unique(dim=1, return_inverse=True)
+        for i, support in enumerate(supports.T):
+            index, pixels = support.nonzero()[:, 0].tolist(), (group == i).nonzero()[:, 0]
+            solution = _solve_on(index, G, target[:, pixels])
+            if solution is not None:
+                feasible = solution[0].amin(dim=0) >= 0
+                face = torch.zeros(len(b), int(feasible.sum())).to(x)
+                face[index] = solution[0][:, feasible]
+                x[:, pixels[feasible]] = face
+
+        a[:, todo] = x
+        gradient = G @ x - target
+        gaps = (gradient * x).sum(dim=0) - gradient.amin(dim=0)
+        todo = todo[gaps > 1e-13 * G.diagonal().max()]
+        if not len(todo):
+            break
+
+    return a
+
+
+def _projected_gradient(a: Tensor, G: Tensor, b: Tensor, steps: int) -> Tensor:
+    # Accelerated, with the momentum restarted by each call
+    step = 1 / torch.linalg.eigvalsh(G)[-1]
+    z, t = a, 1.0
+
+    for _ in range(steps):
+        a_ = project_simplex(z - step * (G @ z - b))
+        t_ = (1 + (1 + 4 * t**2) ** 0.5) / 2
+        z = a_ + (t - 1) / t_ * (a_ - a)
+        a, t = a_, t_
+
+    return a
