@@ -1,5 +1,6 @@
 r"""Companion to SMILE: super-resolution guided unmixing of hyperspectral images.
 
+Example:
     >>> import smile_core
     >>> scene = smile_core.scenes.load("samson")  # doctest: +SKIP
     >>> result = smile_core.unmix(scene.image, 3)  # doctest: +SKIP

@@ -63,6 +63,7 @@ def archetypes(
     pixels: Tensor,
     R: int,
     *,
+    area: Tensor | None = None,
     restarts: int = 48,
     rounds: int = 100,
     inner: int = 5,
@@ -77,6 +78,7 @@ def archetypes(
     Args:
         pixels: The pixels :math:`Y`, none of them zero, with shape (B, N).
         R: The number of endmembers.
+        area: The area of each pixel in any unit, with shape (N,); equal areas if `None`.
         restarts: The number of restarts.
         rounds: The number of rounds, each of `inner` steps in A and `inner` in W.
         inner: The number of steps before the other factor's turn.
@@ -100,7 +102,7 @@ def archetypes(
 
     norms = pixels.norm(dim=0)
     y = pixels / norms
-    v = norms / (norms + norms.median())
+    v = norms / (norms + norms.median()) * (1 if area is None else area)
     v = v / v.mean()
 
     # The leading left singular vectors, from the B x B Gram matrix; in float64, hence on the CPU
@@ -146,7 +148,7 @@ def archetypes(
 
 def candidates(
     image: Tensor, *, hr: Tensor | None = None, hr_mask: Tensor | None = None, seed: int = 0
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     r"""Gathers the pixels that endmembers may be made of.
 
     Those of the HR image where it is shown, for it has purer pixels (Theorem 1); of the LR image
@@ -159,25 +161,32 @@ def candidates(
         seed: The seed of the sample, if there are too many pixels.
 
     Returns:
-        The pixels, without dead ones, with shape (B, N).
+        The pixels, without dead ones, with shape (B, N), and their area in HR pixels, or in LR
+        pixels where there is no HR image, with shape (N,): a part that is seen finer must not
+        count more.
     """
     if hr is None:
-        pixels = _alive(_coarse(image))
+        images = [(image, 1)]
     elif hr_mask is None:
-        pixels = _alive(_coarse(hr))
+        images = [(hr, 1)]
     else:
         scale = hr.shape[-1] // image.shape[-1]
-        shown = degrade(hr_mask[None].to(hr), scale)[0]
-        pixels = torch.cat(
-            [_alive(_coarse(torch.where(hr_mask, hr, 0))), _alive(image * (shown == 0))], dim=1
-        )
+        hidden = degrade(hr_mask[None].to(hr), scale)[0] == 0
+        images = [(hr * hr_mask, 1), (image * hidden, scale**2)]
 
-    if pixels.shape[1] > MOST_PIXELS:
+    pixels, areas = [], []
+    for x, area in images:
+        x, factor = _coarse(x)
+        pixels.append(_alive(x))
+        areas.append(torch.full_like(pixels[-1][0], area * factor**2))
+    y, areas = torch.cat(pixels, dim=1), torch.cat(areas)
+
+    if y.shape[1] > MOST_PIXELS:
         generator = torch.Generator().manual_seed(seed)
-        sample = torch.randperm(pixels.shape[1], generator=generator)[:MOST_PIXELS].sort().values
-        pixels = pixels[:, sample.to(pixels.device)]
+        sample = torch.randperm(y.shape[1], generator=generator)[:MOST_PIXELS].sort().values
+        y, areas = y[:, sample], areas[sample]
 
-    return pixels
+    return y, areas
 
 
 def _start(N: int, R: int, restarts: int, seed: int) -> Tensor:
@@ -191,11 +200,11 @@ def _start(N: int, R: int, restarts: int, seed: int) -> Tensor:
     return logits.softmax(dim=1)
 
 
-def _coarse(image: Tensor) -> Tensor:
+def _coarse(image: Tensor) -> tuple[Tensor, int]:
     if image[0].numel() < 4 * COARSE_PIXELS:
-        return image
+        return image, 1
 
-    return degrade(pad_to_multiple(image, 2), 2)
+    return degrade(pad_to_multiple(image, 2), 2), 2
 
 
 def _alive(image: Tensor) -> Tensor:

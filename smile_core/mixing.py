@@ -105,7 +105,7 @@ def fcls(y: Tensor, M: Tensor) -> Tensor:
             f"got {M.shape[0]} bands and {M.shape[1]} endmembers."
         )
 
-    G, b = _normal_equations(y.flatten(1), M)
+    G, b = _normal_equations(y.reshape(len(y), -1), M)
     # The unit of the spectra changes nothing, but singular systems are told by absolute size
     size = G.diagonal().max().clamp_min(torch.finfo(G.dtype).tiny)
     G, b = G / size, b / size
@@ -132,8 +132,8 @@ def gap(a: Tensor, y: Tensor, M: Tensor) -> Tensor:
     Returns:
         The gaps, in the unit of `y` squared, with shape (\*,), in float64.
     """
-    G, b = _normal_equations(y.flatten(1), M)
-    a_ = a.flatten(1).double()
+    G, b = _normal_equations(y.reshape(len(y), -1), M)
+    a_ = a.reshape(len(a), -1).double()
     gradient = G @ a_ - b  # (endmembers, pixels)
 
     return ((gradient * a_).sum(dim=0) - gradient.amin(dim=0)).reshape(a.shape[1:])
@@ -165,7 +165,7 @@ def unmix_pixels(
             f"Unknown convention '{convention}', expected one of {get_args(Convention)}."
         )
 
-    blocks = image.flatten(1).split(BLOCK, dim=1)
+    blocks = image.reshape(len(image), -1).split(BLOCK, dim=1)
     solved = [_unmix_block(x.double(), M.double(), convention) for x in blocks]
     a, brightness, gaps = (torch.cat(parts, dim=-1) for parts in zip(*solved, strict=True))
     shape = image.shape[1:]

@@ -1,0 +1,199 @@
+r"""The network: shared and task-specific representations, joined by cross-attention.
+
+.. code-block:: text
+
+    pixels --> stem --> shared --+--> unmixing branch <--+--> LR abundances
+                                 |              cross-attention
+                                 +--> SR branch ------>--+--> HR abundances
+
+Both heads give *corrections* to abundances that are already good, added to their logarithms: the
+constrained solve at LR, its consistent interpolation at HR (see `smile_core.lifting`). Their last
+layers start at zero, so that an untrained network returns what it was given. Endmembers are one
+linear decoder for both tasks, outside of this module: spectra, of the SR image too, are always
+mixtures.
+
+Attention runs over channels, not over pixels: the cost is linear in the number of pixels, and what
+one task learns of the other is a small matrix per head, a sum over pixels that tiles can share.
+"""
+
+__all__ = ["Block", "CrossAttention", "Smile"]
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from torch import Tensor
+
+# Gram matrix of queries and keys, squared norms of queries and of keys, per head
+Statistics = tuple[Tensor, Tensor, Tensor]
+
+# Keeps logarithms finite, and lets an abundance of zero come back
+FLOOR = 1e-2
+
+
+class Norm(nn.Module):
+    r"""Divides each pixel by its root mean square over channels: tiles and images agree."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+        self.gain = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-6)
+
+
+class Block(nn.Module):
+    r"""Creates a residual block, depthwise 3 x 3, norm and two pointwise layers.
+
+    It starts as the identity.
+
+    Args:
+        channels: The number of channels, in and out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.norm = Norm(channels)
+        self.expand = nn.Conv2d(channels, 2 * channels, 1)
+        self.reduce = _zero(nn.Conv2d(2 * channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        r"""Transforms features, with shape (1, C, h, w)."""
+        h = self.norm(self.depthwise(x))
+        return x + self.reduce(F.silu(self.expand(h)))
+
+
+class CrossAttention(nn.Module):
+    r"""Creates attention from the channels of one task to those of the other.
+
+    It starts as the identity.
+
+    Args:
+        channels: The number of channels, a multiple of `heads`.
+        heads: The number of heads.
+    """
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+
+        self.heads = heads
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.out = _zero(nn.Conv2d(channels, channels, 1))
+        self.temperature = nn.Parameter(torch.full((heads, 1, 1), 4.0))
+
+    def statistics(self, x: Tensor, guide: Tensor) -> Statistics:
+        r"""Sums over pixels what the attention needs; sums of tiles add up to those of the image.
+
+        Args:
+            x: The features of the task, with shape (1, C, h, w).
+            guide: The features of the other task, with shape (1, C, h, w).
+
+        Returns:
+            The Gram matrix of queries and keys, with shape (heads, C / heads, C / heads), and the
+            squared norms of the queries and of the keys, with shape (heads, C / heads).
+        """
+        q, k = self._split(self.query(x)), self._split(self.key(guide))
+        return q @ k.mT, q.square().sum(dim=-1), k.square().sum(dim=-1)
+
+    def forward(self, x: Tensor, guide: Tensor, statistics: Statistics | None = None) -> Tensor:
+        r"""Adds to `x` what its channels attend to in `guide`.
+
+        Args:
+            x: The features of the task, with shape (1, C, h, w).
+            guide: The features of the other task, with shape (1, C, h, w).
+            statistics: The frozen sums of the whole image, for a tile of it. Those of `x` and
+                `guide` themselves if `None`.
+
+        Returns:
+            The features, with shape (1, C, h, w).
+        """
+        gram, q, k = self.statistics(x, guide) if statistics is None else statistics
+        cosine = gram * torch.rsqrt(q[..., :, None] * k[..., None, :] + 1e-12)
+        attention = (self.temperature * cosine).softmax(dim=-1)
+        v = self._split(self.value(guide))
+
+        return x + self.out((attention @ v).reshape(x.shape))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.reshape(self.heads, x.shape[1] // self.heads, -1)
+
+
+class Smile(nn.Module):
+    r"""Creates the network of one scene.
+
+    Args:
+        bands: The number of bands.
+        endmembers: The number of endmembers.
+        scale: The scale factor between the two resolutions.
+        channels: The width.
+    """
+
+    def __init__(self, bands: int, endmembers: int, scale: int = 2, channels: int = 32) -> None:
+        super().__init__()
+
+        self.scale = scale
+        # Spectrum, abundances and log brightness of a pixel
+        self.stem = nn.Conv2d(bands + endmembers + 1, channels, 1)
+        self.shared = nn.Sequential(Block(channels), Block(channels))
+        self.unmixing = Block(channels)
+        self.sr = nn.Sequential(Block(channels), Block(channels))
+        self.to_unmixing = CrossAttention(channels)
+        self.to_sr = CrossAttention(channels)
+        self.head = _zero(nn.Conv2d(channels, endmembers, 1))
+        self.head_hr = _zero(nn.Conv2d(channels, endmembers * scale**2, 1))
+
+    def forward(
+        self,
+        pixels: Tensor,
+        a: Tensor,
+        a_hr: Tensor,
+        statistics: tuple[Statistics, Statistics] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        r"""Corrects abundances at both resolutions.
+
+        Args:
+            pixels: The features of the pixels, with shape (1, bands + endmembers + 1, h, w).
+            a: The LR abundances to correct, with shape (1, R, h, w).
+            a_hr: The HR abundances to correct, with shape (1, R, scale h, scale w).
+            statistics: The frozen sums of the whole image, if `pixels` are a tile of it.
+
+        Returns:
+            The corrected abundances, in the simplex, at LR and at HR.
+        """
+        u, g = self._branches(pixels)
+        for_u, for_g = (None, None) if statistics is None else statistics
+        u, g = self.to_unmixing(u, g, for_u), self.to_sr(g, u, for_g)  # both from the old u, g
+
+        return (
+            _correct(a, self.head(u)),
+            _correct(a_hr, F.pixel_shuffle(self.head_hr(g), self.scale)),
+        )
+
+    def statistics(self, pixels: Tensor) -> tuple[Statistics, Statistics]:
+        r"""Sums over pixels what the two attentions need, see `CrossAttention.statistics`."""
+        u, g = self._branches(pixels)
+        return self.to_unmixing.statistics(u, g), self.to_sr.statistics(g, u)
+
+    def _branches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        f = self.shared(self.stem(pixels))
+        return self.unmixing(f), self.sr(f)
+
+
+def _correct(a: Tensor, correction: Tensor) -> Tensor:
+    # Multiplicative in a + FLOOR, and the identity where the correction is zero
+    raised = ((a + FLOOR).log() + correction).softmax(dim=1)
+    lowered = (raised * (1 + a.shape[1] * FLOOR) - FLOOR).clamp_min(0)
+
+    return lowered / lowered.sum(dim=1, keepdim=True)
+
+
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+    return layer

@@ -1,0 +1,264 @@
+r"""Objective: what the two tasks are trained for, and the training itself.
+
+The training material are pairs of neighbouring resolutions of the scene. Of the image alone there
+is one: the image brought down, and the image itself, the *cross-scale* pair; where an HR image is
+shown, the resolutions between the image and it are more. On each pair three losses are summed,
+
+.. math:: \underbrace{d(M \hat A_l, Y)}_\text{unmixing} + \underbrace{d(M \hat A, X)}_\text{SR} +
+    \underbrace{\|\hat A D_\rho - \hat A_l\|^2}_\text{relation},
+
+where :math:`d` is the mean chord between unit spectra, a smooth stand-in for the angle that does
+not depend on the brightness. It needs :math:`M^\top M` and :math:`M^\top X` only, whatever the
+number of bands.
+
+Overfitting is the danger, for a scene is small. Every pair is shown in its eight orientations, a
+fifth of its tiles is held out, and the weights with the smallest SR loss there are kept: those of
+step zero, which change nothing, if training does not help.
+"""
+
+__all__ = ["Level", "Pair", "features", "losses", "make_pairs", "train"]
+
+import copy
+import torch
+
+from torch import Tensor
+from typing import NamedTuple
+
+from .degradation import degrade
+from .lifting import lift
+from .mixing import Convention, unit, unmix_pixels
+from .network import Smile
+from .progress import Progress
+
+
+class Pair(NamedTuple):
+    r"""Two resolutions of a scene, as tensors with a leading dimension of one.
+
+    Args:
+        features: What the network sees of each LR pixel, with shape (1, B + R + 1, h, w).
+        a: The LR abundances to correct, with shape (1, R, h, w).
+        a_hr: The HR abundances to correct, with shape (1, R, H, W).
+        brightness_hr: The HR brightness that goes with `a_hr`, with shape (1, 1, H, W).
+        projection: :math:`M^\top` times the unit LR pixels, with shape (1, R, h, w).
+        projection_hr: :math:`M^\top` times the unit HR pixels, with shape (1, R, H, W).
+        training: Where the HR pixels are used for training, 0 or 1, with shape (1, 1, H, W).
+        validation: Where they are held out, 0 or 1, with shape (1, 1, H, W).
+    """
+
+    features: Tensor
+    a: Tensor
+    a_hr: Tensor
+    brightness_hr: Tensor
+    projection: Tensor
+    projection_hr: Tensor
+    training: Tensor
+    validation: Tensor
+
+
+class Level(NamedTuple):
+    r"""The scene at one resolution.
+
+    Args:
+        image: The image, with pixels of about unit norm, with shape (B, h, w).
+        a: Its abundances, with shape (R, h, w).
+        brightness: Its brightness, with shape (h, w).
+    """
+
+    image: Tensor
+    a: Tensor
+    brightness: Tensor
+
+
+def features(level: Level) -> Tensor:
+    r"""Gathers what the network sees: unit spectrum, abundances, log brightness.
+
+    Args:
+        level: The scene at the resolution to start from.
+
+    Returns:
+        The features, with shape (1, B + R + 1, h, w).
+    """
+    spectrum = unit(level.image) * level.image.shape[0] ** 0.5
+    brightness = level.brightness.clamp_min(1e-3).log()
+
+    return torch.cat([spectrum, level.a, brightness[None]])[None]
+
+
+def make_pairs(
+    fine: Tensor, M: Tensor, mask: Tensor, scale: int, convention: Convention, seed: int
+) -> list[Pair]:
+    r"""Makes training material of an image: itself, and itself brought down.
+
+    There are four pairs, for the grid of the LR pixels may begin at four places: what an LR pixel
+    mixes differs between them.
+
+    Args:
+        fine: The image, with pixels of about unit norm, with shape (B, H, W).
+        M: The endmembers, with shape (B, R).
+        mask: Where the image is shown, boolean, with shape (H, W).
+        scale: The scale factor to bring it down by.
+        convention: What an abundance is, see `smile_core.mixing`.
+        seed: The seed of the tiles that are held out, the same for all pairs.
+
+    Returns:
+        The pairs; those of which nothing is shown are left out.
+    """
+    held_out = _tiles(mask.shape, seed)
+    pairs = []
+
+    for top, left in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        x, shown, held = (v[..., top:, left:] for v in (fine, mask, held_out))
+        H, W = (n // scale * scale for n in shown.shape)
+        x, shown, held = (v[..., :H, :W] for v in (x, shown, held))
+        if not (shown & ~held).any():
+            continue
+
+        y = degrade(x, scale)
+        coarse = Level(y, *unmix_pixels(y, M, convention)[:2])
+        a_hr, brightness_hr = lift(coarse.a, coarse.brightness, scale)
+        pairs.append(
+            Pair(
+                features(coarse),
+                coarse.a[None],
+                a_hr[None],
+                brightness_hr[None, None],
+                _project(M, y),
+                _project(M, x),
+                (shown & ~held)[None, None].to(x),
+                (shown & held)[None, None].to(x),
+            )
+        )
+
+    return pairs
+
+
+def losses(network: Smile, pair: Pair, gram: Tensor, where: Tensor) -> dict[str, Tensor]:
+    r"""Evaluates the losses of both tasks on a pair.
+
+    Args:
+        network: The network.
+        pair: The pair.
+        gram: The Gram matrix :math:`M^\top M` of the endmembers, with shape (R, R).
+        where: The weight of the HR pixels, with shape (1, 1, H, W).
+
+    Returns:
+        The losses `unmixing`, `sr` and `relation`, scalars without a unit.
+    """
+    a, a_hr = network(pair.features, pair.a, pair.a_hr)
+    down = degrade(a_hr, network.scale, brightness=pair.brightness_hr)
+    where_lr = degrade(where, network.scale)
+
+    return {
+        "unmixing": _mean(_chord(a, pair.projection, gram), where_lr),
+        "sr": _mean(_chord(a_hr, pair.projection_hr, gram), where),
+        "relation": _mean((down - a).square().sum(dim=1, keepdim=True), where_lr),
+    }
+
+
+def train(
+    network: Smile,
+    material: list[list[Pair]],
+    M: Tensor,
+    *,
+    steps: int,
+    learning_rate: float,
+    interval: int = 10,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, list[float]]:
+    r"""Trains the network in place, and leaves it with its best weights.
+
+    Args:
+        network: The network.
+        material: The pairs of each image that is trained on. A step takes one pair of each image,
+            in a random orientation.
+        M: The endmembers, with shape (B, R).
+        steps: The number of steps.
+        learning_rate: The largest learning rate of the schedule.
+        interval: The number of steps between two validations, on the first pair of each image.
+        seed: The seed of pairs and orientations, drawn on the CPU for every device.
+        progress: Called with a stage's name, the steps done and their number.
+
+    Returns:
+        The history: the three losses of every step, and the held-out SR loss (`validation`) at
+        every `interval`-th step, from step zero on.
+    """
+    gram = M.mT @ M
+    generator = torch.Generator().manual_seed(seed)
+    # OneCycleLR divides by zero where the rise takes exactly one step
+    rise = 0.1 if steps > 10 else 0.3
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=steps, pct_start=rise
+    )
+    history: dict[str, list[float]] = {"unmixing": [], "sr": [], "relation": [], "validation": []}
+    best, weights = float("inf"), {}
+
+    for step in range(steps + 1):
+        if step % interval == 0 or step == steps:
+            history["validation"].append(_validate(network, material, gram))
+            if history["validation"][-1] < best:
+                best, weights = history["validation"][-1], copy.deepcopy(network.state_dict())
+
+        if progress is not None:
+            progress("training", step, steps)
+        if step == steps:
+            break
+
+        total: dict[str, Tensor] = {}
+        for pairs in material:
+            drawn = int(torch.randint(len(pairs), (1,), generator=generator))
+            orientation = int(torch.randint(8, (1,), generator=generator))
+            pair = Pair(*(_turn(x, orientation) for x in pairs[drawn]))
+            for name, loss in losses(network, pair, gram, pair.training).items():
+                total[name] = total.get(name, 0) + loss / len(material)
+
+        optimizer.zero_grad(set_to_none=True)
+        sum(total.values()).backward()
+        optimizer.step()
+        schedule.step()
+
+        for name, loss in total.items():
+            history[name].append(float(loss.detach()))
+
+    network.load_state_dict(weights)
+
+    return history
+
+
+@torch.no_grad()
+def _validate(network: Smile, material: list[list[Pair]], gram: Tensor) -> float:
+    firsts = [pairs[0] for pairs in material]
+    held_out = [losses(network, pair, gram, pair.validation)["sr"] for pair in firsts]
+
+    return float(sum(held_out) / len(held_out))
+
+
+def _chord(a: Tensor, projection: Tensor, gram: Tensor) -> Tensor:
+    # |p - q|^2 = 2 - 2 cos for unit p, q
+    norm = torch.einsum("nrhw,rs,nshw->nhw", a, gram, a)[:, None].clamp_min(1e-12).sqrt()
+    cosine = (a * projection).sum(dim=1, keepdim=True) / norm
+
+    return (2 - 2 * cosine).clamp_min(1e-9).sqrt()
+
+
+def _mean(x: Tensor, weight: Tensor) -> Tensor:
+    return (x * weight).sum() / weight.sum().clamp_min(1e-12)
+
+
+def _project(M: Tensor, image: Tensor) -> Tensor:
+    return torch.einsum("br,bhw->rhw", M, unit(image))[None]
+
+
+def _turn(x: Tensor, orientation: int) -> Tensor:
+    return torch.rot90(x.flip(-1) if orientation >= 4 else x, orientation % 4, (-2, -1))
+
+
+def _tiles(shape: tuple[int, int], seed: int, size: int = 8, fraction: float = 0.2) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    rows, cols = (-(-n // size) for n in shape)
+    u = torch.rand(rows, cols, generator=generator)
+    drawn = (u < fraction) | (u == u.min())  # at least one
+    tiles = drawn.repeat_interleave(size, dim=0).repeat_interleave(size, dim=1)
+
+    return tiles[: shape[0], : shape[1]]

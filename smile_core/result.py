@@ -1,0 +1,178 @@
+r"""Result of unmixing: what was found, how, and how well the solve is certified."""
+
+__all__ = ["Unmixing"]
+
+import json
+import numpy as np
+import torch
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from torch import Tensor
+from typing import TYPE_CHECKING, Any
+
+from .mixing import Convention
+from .network import Smile
+from .record import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Of the file that `save` writes
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Unmixing:
+    r"""Endmembers, abundances at two resolutions, and their provenance.
+
+    All tensors are on the CPU.
+
+    Args:
+        M: The endmembers :math:`M`, with shape (B, R); unit norm for the convention `share`,
+            physical norm, in the unit of the image, otherwise.
+        a: The LR abundances, with shape (R, h, w): the mean of the HR ones, or in mode `single`
+            those of the unmixing task.
+        a_hr: The HR abundances, with shape (R, H, W).
+        brightness: The LR brightness, with shape (h, w); 0 in dead pixels.
+        brightness_hr: The HR brightness, with shape (H, W).
+        gap: The Frank-Wolfe gap of the constrained solve at LR from which the network starts,
+            relative to the energy of the pixel, with shape (h, w): how far that solve is, at most,
+            from its optimum.
+        dead: The dead pixels, whose sum over the bands is not positive, boolean, with shape
+            (h, w). Their abundances are 1 / R.
+        history: Series of the run: `unmixing`, `sr` and `relation` losses of each step, held-out
+            SR loss `validation`, `angle` and `volume` of the restarts, and the index of the
+            `chosen` one. Empty where a stage did not run.
+        mode: The mode, see `smile_core.unmix`.
+        convention: What an abundance is, see `smile_core.mixing`.
+        scale: The scale factor between LR and HR.
+        seed: The seed.
+        device: The device of the run.
+        versions: The versions of Python and the packages.
+        seconds: The seconds of each stage, and in `total`.
+        network: The weights of the network by name; empty if none was trained.
+    """
+
+    M: Tensor
+    a: Tensor
+    a_hr: Tensor
+    brightness: Tensor
+    brightness_hr: Tensor
+    gap: Tensor
+    dead: Tensor
+    history: dict[str, list[float]]
+    mode: str
+    convention: Convention
+    scale: int
+    seed: int
+    device: str
+    versions: dict[str, str]
+    seconds: dict[str, float]
+    network: dict[str, Tensor] = field(repr=False)
+
+    def __repr__(self) -> str:
+        (B, R), (h, w), (H, W) = self.M.shape, self.a.shape[1:], self.a_hr.shape[1:]
+        return (
+            f"Unmixing({R} endmembers, {B} bands, {h} x {w} -> {H} x {W} pixels, mode "
+            f"'{self.mode}', convention '{self.convention}', largest gap {self.gap.max():.1e})"
+        )
+
+    @property
+    def x_hr(self) -> Tensor:
+        r"""The SR image, brightness times endmembers times HR abundances, with shape (B, H, W)."""
+        return torch.einsum("br,rhw->bhw", self.M, self.a_hr) * self.brightness_hr
+
+    def build_network(self) -> Smile:
+        r"""Builds the trained network.
+
+        Raises:
+            ValueError: If no network was trained, as in mode `single`.
+        """
+        if not self.network:
+            raise ValueError(f"No network was trained in mode '{self.mode}'.")
+
+        channels = len(self.network["stem.weight"])
+        B, R = self.M.shape
+        factor = round((self.network["head_hr.weight"].shape[0] / R) ** 0.5)
+        network = Smile(B, R, factor, channels)
+        network.load_state_dict(self.network)
+
+        return network.eval()
+
+    def save(self, path: str | Path) -> Path:
+        r"""Saves the result to one file, as a whole or not at all.
+
+        Args:
+            path: The path of the file, ending in `.npz`.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: If the path does not end in `.npz`.
+            OSError: If the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise ValueError(f"The path should end in '.npz', got '{path}'.")
+
+        arrays: dict[str, np.ndarray] = {}
+        metadata: dict[str, Any] = {"format": FORMAT}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                arrays[item.name] = value.numpy()
+            elif item.name in ("history", "network"):
+                arrays |= {f"{item.name}.{k}": np.asarray(v) for k, v in value.items()}
+            else:
+                metadata[item.name] = value
+
+        with replacing(path) as new, new.open("wb") as file:
+            np.savez_compressed(file, metadata=np.array(json.dumps(metadata)), **arrays)
+
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Unmixing":
+        r"""Loads a result that `save` has written. Nothing in the file is executed.
+
+        Args:
+            path: The path of the file.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is not a result, or was written by a newer version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            values = dict(json.loads(str(arrays.pop("metadata"))))
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # zipfile, zlib, numpy and json each raise their own
+            raise ValueError(f"The file '{path}' is not a saved result: {error}") from error
+
+        if values.pop("format", None) != FORMAT:
+            raise ValueError(f"The file '{path}' has another format than {FORMAT}.")
+
+        values |= {"history": {}, "network": {}}
+        for name, array in arrays.items():
+            group, _, key = name.partition(".")
+            if group == "history":
+                values[group][key] = array.tolist()
+            elif group == "network":
+                values[group][key] = torch.from_numpy(array)
+            else:
+                values[name] = torch.from_numpy(array)
+
+        if missing := {item.name for item in fields(cls)} ^ set(values):
+            raise ValueError(f"The file '{path}' lacks, or has unknown, {sorted(missing)}.")
+
+        return cls(**values)
+
+    def plot(self) -> "Figure":
+        r"""Draws endmembers and abundances; see `smile_core.plot.result`."""
+        from .plot import result  # matplotlib takes a second
+
+        return result(self)

@@ -1,0 +1,426 @@
+r"""Unmixing and super-resolution of a scene, in one call.
+
+The stages: archetypes, or the endmembers that are given; the constrained solve at LR, with its
+certificate; lifting to HR; the corrections of the network, trained on pairs of neighbouring
+resolutions; where an HR image is shown, its own constrained solve. The LR abundances that are
+returned are the HR ones brought down: an LR pixel's share of a material is the mean over its area.
+
+======================= =============================== =====================================
+mode                    sees                            trains on
+======================= =============================== =====================================
+`single`                the image                       nothing: the constrained solve
+`self`                  the image                       the image against itself brought down
+`partial`               an HR image of a part, as well  the above, and the part that is shown
+`supervised`            an HR image of all, as well     the above, and the HR image
+======================= =============================== =====================================
+"""
+
+__all__ = ["Mode", "Settings", "unmix"]
+
+import contextlib
+import numpy as np
+import platform
+import time
+import torch
+import warnings
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from numbers import Integral
+from numpy.typing import ArrayLike
+from torch import Tensor
+from typing import Literal, get_args
+
+from .archetypes import archetypes, candidates
+from .degradation import degrade
+from .lifting import interpolate, lift, reconcile
+from .mixing import Convention, convert, unit, unmix_pixels
+from .network import Smile
+from .objective import Level, Pair, features, make_pairs, train
+from .progress import Progress, bars
+from .result import Unmixing
+
+Mode = Literal["single", "self", "partial", "supervised"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    r"""Hyper-parameters, one set of values for all scenes.
+
+    Args:
+        restarts: The number of restarts of the archetypes.
+        rounds: The number of rounds of the archetypes.
+        steps: The number of training steps.
+        learning_rate: The largest learning rate.
+        channels: The width of the network.
+    """
+
+    restarts: int = 48
+    rounds: int = 100
+    steps: int = 200
+    learning_rate: float = 3e-3
+    channels: int = 32
+
+
+def unmix(
+    image: ArrayLike | Tensor,
+    endmembers: int | ArrayLike | Tensor,
+    *,
+    scale: int = 2,
+    mode: Mode = "self",
+    convention: Convention = "share",
+    hr: ArrayLike | Tensor | None = None,
+    hr_mask: ArrayLike | Tensor | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+    settings: Settings = Settings(),
+) -> Unmixing:
+    r"""Unmixes an image, and super-resolves it on the way.
+
+    Pixels whose sum over the bands is not positive are dead: they are left out, reported by a
+    warning and in the result, and get abundances 1 / R. Single negative values, as noise brings
+    them about, are kept.
+
+    Args:
+        image: The image :math:`Y`, with shape (B, h, w), in any unit proportional to light.
+        endmembers: Their number :math:`R`, to find them in the image, or the endmembers :math:`M`
+            themselves, with shape (B, R).
+        scale: The scale factor :math:`s` of the SR task, at least 2.
+        mode: What the SR task learns from, see `smile_core.unmixing`.
+        convention: What an abundance is, see `smile_core.mixing`.
+        hr: The HR image for the modes `partial` and `supervised`, with shape (B, s h, s w).
+        hr_mask: Where the HR image is shown in mode `partial`, boolean, with shape (s h, s w). The
+            rest of the HR image is not looked at, and may hold anything.
+        seed: The seed of everything that is random.
+        device: A device of torch, or "auto", the first that is there of CUDA, Apple's MPS and CPU.
+        threads: The number of CPU threads; that of torch if `None`.
+        progress: Called with a stage's name, the steps done and their number. If `None`, a bar is
+            drawn where the standard error is a terminal.
+        settings: The hyper-parameters.
+
+    Returns:
+        The result.
+
+    Raises:
+        ValueError: If an argument does not fit; the message names it, what was expected and what
+            came.
+    """
+    _check_options(mode, convention, scale, seed, threads)
+    scale, seed = int(scale), int(seed)  # JSON knows no integers of NumPy
+    Y, M, X, mask = _check_images(image, endmembers, scale, mode, hr, hr_mask)
+    torch_device = _find_device(device)
+    history: dict[str, list[float]] = {}
+    network = None
+    watch = _Watch()
+
+    with _threads(threads), bars() as show:
+        progress = progress or show
+
+        # Pixels of about unit norm, whatever the unit of the image
+        dead = Y.sum(dim=0) <= 0
+        level = Y[:, ~dead].norm(dim=0).mean()
+        Y, X = Y / level, None if X is None else X / level
+
+        if M is None:
+            pixels, area = candidates(Y, hr=X, hr_mask=mask, seed=seed)
+            found = archetypes(
+                pixels.to(torch_device),
+                int(endmembers),
+                area=area.to(torch_device),
+                restarts=settings.restarts,
+                rounds=settings.rounds,
+                seed=seed,
+                progress=progress,
+            )
+            M = found.M.cpu()
+            history |= {
+                "angle": found.angle.tolist(),
+                "volume": found.volume.tolist(),
+                "chosen": [found.chosen],
+            }
+        else:
+            M = M / level
+        watch.stop("endmembers")
+
+        # The convention `area` is `share` with other norms, and comes last
+        norms, fitted = M.norm(dim=0), "plain" if convention == "plain" else "share"
+        M = M if fitted == "plain" else unit(M)
+        a, brightness, gap = unmix_pixels(Y, M, fitted)
+        watch.stop("solve")
+
+        if mode == "single":
+            if convention == "area":
+                a, M, brightness = convert(a, M, brightness, norms, "area")
+            a_hr, brightness_hr = interpolate(a, scale), lift(a, brightness, scale)[1]
+        else:
+            factors = _factors(scale)
+            material = _material(Y, X, mask, M, factors, fitted, seed)
+            if material:
+                with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
+                    torch.random.default_generator.manual_seed(seed)
+                    network = Smile(*M.shape, factors[0], settings.channels).to(torch_device)
+                history |= train(
+                    network,
+                    [[Pair(*(x.to(torch_device) for x in pair)) for pair in m] for m in material],
+                    M.to(torch_device),
+                    steps=settings.steps,
+                    learning_rate=settings.learning_rate,
+                    seed=seed,
+                    progress=progress,
+                )
+                network = network.cpu().eval()
+            watch.stop("training")
+
+            a_hr, brightness_hr = _super_resolve(network, Level(Y, a, brightness), factors)
+            if X is not None:
+                shown = torch.ones_like(brightness_hr).bool() if mask is None else mask
+                a_hr[:, shown], brightness_hr[shown], _ = unmix_pixels(X[:, shown], M, fitted)
+            if convention == "area":
+                brightness = convert(a, M, brightness, norms, "area")[2]
+                a_hr, M, brightness_hr = convert(a_hr, M, brightness_hr, norms, "area")
+            a = degrade(a_hr, scale)
+
+        # Dead pixels say nothing; where the HR image is shown, it says which they are
+        dead_hr = dead.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
+        if X is not None:
+            dead_hr &= ~shown
+        a_hr[:, dead_hr], brightness_hr[dead_hr] = 1 / len(a), 0
+        a[:, dead] = 1 / len(a)
+        watch.stop("super-resolution")
+
+    if dead.any():
+        warnings.warn(
+            f"{int(dead.sum())} of {dead.numel()} pixels are dead: their sum over the bands is "
+            "not positive. They were left out, and got abundances 1 / R.",
+            stacklevel=2,
+        )
+
+    # The level goes back to where the convention has it
+    M, brightness, brightness_hr = (
+        (M, brightness * level, brightness_hr * level)
+        if convention == "share"
+        else (M * level, brightness, brightness_hr)
+    )
+
+    return Unmixing(
+        M=M,
+        a=a,
+        a_hr=a_hr,
+        brightness=brightness,
+        brightness_hr=brightness_hr,
+        gap=gap,
+        dead=dead,
+        history=history,
+        mode=mode,
+        convention=convention,
+        scale=scale,
+        seed=seed,
+        device=str(torch_device),
+        versions=_versions(),
+        seconds=watch.seconds(),
+        network={} if network is None else network.state_dict(),
+    )
+
+
+def _factors(scale: int) -> list[int]:
+    # Powers of two in steps of two, for which the scene holds the most pairs to learn from
+    steps = scale.bit_length() - 1
+    return [2] * steps if scale == 2**steps else [scale]
+
+
+def _material(
+    Y: Tensor,
+    X: Tensor | None,
+    mask: Tensor | None,
+    M: Tensor,
+    factors: list[int],
+    convention: Convention,
+    seed: int,
+) -> list[list[Pair]]:
+    images = [(Y, torch.ones_like(Y[0]).bool())]
+
+    # The resolutions above that of the image, a pixel being shown if all that it mixes is
+    reach = 1
+    for factor in factors if X is not None else []:
+        reach *= factor
+        down = X.shape[-1] // (Y.shape[-1] * reach)
+        shown = torch.ones_like(X[0]) if mask is None else mask.to(X)
+        images.append((degrade(X, down), degrade(shown[None], down)[0] == 1))
+
+    material = [make_pairs(x, M, shown, factors[0], convention, seed) for x, shown in images]
+
+    return [pairs for pairs in material if pairs]
+
+
+@torch.no_grad()
+def _super_resolve(
+    network: Smile | None, level: Level, factors: list[int]
+) -> tuple[Tensor, Tensor]:
+    a, brightness = level.a, level.brightness
+
+    # What the network has learned, it has learned of the first step up; the others are lifted
+    for step, factor in enumerate(factors):
+        a_hr, brightness_hr = lift(a, brightness, factor)
+        if network is not None and step == 0:
+            a_hr = network(features(level), a[None], a_hr[None])[1][0]
+            a_hr = reconcile(a_hr, a, brightness_hr, factor, iterations=1)
+        a, brightness = a_hr, brightness_hr
+
+    return a, brightness
+
+
+def _find_device(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"The device should be 'auto' or one that torch has here, got '{device}': {error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Watch:
+    def __init__(self) -> None:
+        self.times = [("start", time.perf_counter())]
+
+    def stop(self, stage: str) -> None:
+        self.times.append((stage, time.perf_counter()))
+
+    def seconds(self) -> dict[str, float]:
+        pairs = zip(self.times, self.times[1:], strict=False)
+        seconds = {stage: round(t - before, 3) for (_, before), (stage, t) in pairs}
+
+        return seconds | {"total": round(sum(seconds.values()), 3)}
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("torch", "numpy", "smile-companion")}
+    return {"python": platform.python_version(), **packages}
+
+
+def _check_options(mode: str, convention: str, scale: int, seed: int, threads: int | None) -> None:
+    for name, value, options in (
+        ("mode", mode, get_args(Mode)),
+        ("convention", convention, get_args(Convention)),
+    ):
+        if value not in options:
+            raise ValueError(f"The {name} should be one of {options}, got {value!r}.")
+    for name, number, least in (("scale", scale, 2), ("seed", seed, 0), ("threads", threads, 1)):
+        if name == "threads" and number is None:
+            continue
+        if not _is_whole(number) or number < least:
+            raise ValueError(
+                f"The {name} should be a whole number of at least {least}, got {number!r}."
+            )
+
+
+def _check_images(
+    image: ArrayLike | Tensor,
+    endmembers: int | ArrayLike | Tensor,
+    scale: int,
+    mode: str,
+    hr: ArrayLike | Tensor | None,
+    hr_mask: ArrayLike | Tensor | None,
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    # The image
+    Y = _tensor("image", image)
+    if Y.ndim != 3:
+        raise ValueError(f"The image should have shape (bands, rows, cols), got {tuple(Y.shape)}.")
+    _check_finite("image", Y)
+    B, h, w = Y.shape
+    alive = int((Y.sum(dim=0) > 0).sum())
+
+    # The endmembers
+    M = None
+    if _is_whole(endmembers):
+        if not 1 <= endmembers <= min(B, alive):
+            raise ValueError(
+                "The number of endmembers should be at least 1 and at most that of the bands and "
+                f"of the pixels with light, got {endmembers} for {B} bands and {alive} such "
+                f"pixels, in an image read as (bands, rows, cols) = ({B}, {h}, {w})."
+            )
+    else:
+        M = _tensor("endmembers", endmembers)
+        if M.ndim != 2 or M.shape[0] != B or not M.shape[1]:
+            raise ValueError(
+                f"The endmembers should be a whole number, or an array with shape ({B}, R), since "
+                f"the image was read as (bands, rows, cols) = ({B}, {h}, {w}); got shape "
+                f"{tuple(M.shape)}."
+            )
+        _check_finite("endmembers", M)
+        if (M.sum(dim=0) <= 0).any():
+            raise ValueError("Each endmember should have a positive sum over the bands.")
+        if not alive:
+            raise ValueError("The image has no pixel whose sum over the bands is positive.")
+
+    # The HR image
+    if mode not in ("partial", "supervised"):
+        if hr is not None or hr_mask is not None:
+            raise ValueError(f"The mode '{mode}' sees no HR image, but hr or hr_mask was given.")
+        return Y, M, None, None
+    if hr is None or (hr_mask is None) != (mode == "supervised"):
+        raise ValueError(
+            "The mode 'supervised' needs hr and no hr_mask, the mode 'partial' needs both; got "
+            f"mode '{mode}', hr {'missing' if hr is None else 'given'}, "
+            f"hr_mask {'missing' if hr_mask is None else 'given'}."
+        )
+
+    X, mask = _tensor("hr", hr), None
+    if X.shape != (B, scale * h, scale * w):
+        raise ValueError(
+            f"The hr image should have shape {(B, scale * h, scale * w)}, {scale} times the rows "
+            f"and cols of the image, got {tuple(X.shape)}."
+        )
+    if hr_mask is not None:
+        mask = _tensor("hr_mask", hr_mask, dtype=None)
+        if mask.dtype != torch.bool or mask.shape != X.shape[1:] or not mask.any():
+            raise ValueError(
+                f"The hr_mask should be boolean with shape {tuple(X.shape[1:])} and true "
+                f"somewhere, got {mask.dtype} with shape {tuple(mask.shape)}."
+            )
+        X = torch.where(mask, X, 0)
+    _check_finite("hr", X)
+    if not (X.sum(dim=0) > 0).any():
+        raise ValueError("The hr image shows no pixel whose sum over the bands is positive.")
+
+    return Y, M, X, mask
+
+
+def _is_whole(x: object) -> bool:
+    return isinstance(x, Integral) and not isinstance(x, bool)  # those of NumPy as well
+
+
+def _tensor(name: str, x: ArrayLike | Tensor, dtype: torch.dtype | None = torch.float32) -> Tensor:
+    try:
+        x = x if isinstance(x, Tensor) else torch.as_tensor(np.array(x))
+        if x.is_complex():
+            raise TypeError("complex numbers")
+        return x.detach().to("cpu", dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The {name} should be an array of real numbers: {error}.") from error
+
+
+def _check_finite(name: str, x: Tensor) -> None:
+    bad = ~x.isfinite()
+    if bad.any():
+        raise ValueError(
+            f"The {name} should be finite, got {int(bad.sum())} NaN or infinite values, the first "
+            f"at index {tuple(bad.nonzero()[0].tolist())}."
+        )
