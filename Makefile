@@ -25,8 +25,8 @@ lint:  ## Check style and spelling
 	@$(RUN) --extra lint -m ruff check
 	@$(RUN) --extra lint -m codespell_lib
 
-bench:  ## Measure errors and seconds on the real scenes (five seeds; some minutes)
-	@$(RUN) tests/bench.py
+bench:  ## Measure errors and seconds on the real scenes (half an hour) [SEEDS=5]
+	@$(RUN) tests/bench.py $(if $(SEEDS),--seeds $(SEEDS))
 
 lab:  ## Open the notebooks in JupyterLab
 	@$(RUN) -m jupyterlab

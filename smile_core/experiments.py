@@ -1,0 +1,216 @@
+r"""Experiments: the protocol that notebooks and benchmark share.
+
+One for every method and scene: the input is an image, a number of endmembers and a seed.
+Endmembers are matched to the reference by the smallest sum of angles, abundances follow the
+permutation. The LR reference is the block mean of the HR reference. A fit is computed once: its
+result is cached under a hash of everything that it depends on, the source of the package included.
+"""
+
+__all__ = ["fit", "guidance", "native", "reference"]
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+import os
+import pandas as pd
+import pooch
+import torch
+
+from dataclasses import asdict
+from pathlib import Path
+from torch import Tensor
+from typing import Any, Literal
+
+from .degradation import degrade, upsample
+from .metrics import armse, match, psnr, sam, score
+from .mixing import convert
+from .result import Unmixing
+from .scenes import Scene
+from .unmixing import Settings, unmix
+
+MODES = ("single", "self", "partial", "supervised")
+
+
+def fit(image: Tensor, endmembers: int | Tensor, **options: Any) -> Unmixing:
+    r"""Calls `smile_core.unmix`, or returns what it returned for the same arguments before.
+
+    The cache is the folder that the environment variable `SMILE_CACHE` names, else the folder
+    `fits` in the user's cache for this project. It may be deleted at any time.
+
+    Args:
+        image: The image, with shape (B, h, w).
+        endmembers: As for `smile_core.unmix`.
+        options: The options of `smile_core.unmix`.
+
+    Returns:
+        The result; `seconds` are those of the first call.
+    """
+    digest = hashlib.sha256(_package().encode())
+    for name, value in sorted({"image": image, "endmembers": endmembers, **options}.items()):
+        if isinstance(value, Tensor):
+            array = value.contiguous().numpy()
+            digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        elif name != "progress":
+            plain = asdict(value) if isinstance(value, Settings) else value
+            digest.update(f"{name} {json.dumps(plain)}".encode())
+
+    folder = Path(os.environ.get("SMILE_CACHE") or pooch.os_cache("smile") / "fits")
+    path = folder / f"{digest.hexdigest()[:32]}.npz"
+    if path.exists():
+        return Unmixing.load(path)
+
+    result = unmix(image, endmembers, **options)
+    with contextlib.suppress(OSError):  # where there is no place for a cache, there is none
+        folder.mkdir(parents=True, exist_ok=True)
+        result.save(path)
+
+    return result
+
+
+def reference(scene: Scene, convention: str = "share") -> Tensor:
+    r"""Returns the reference abundances of a scene, with shape (R, H, W).
+
+    The truth of a synthetic scene is fractions of area, and is converted to `share`. What
+    convention the reference of a real scene follows was its authors' choice: it is taken as it is.
+
+    Args:
+        scene: The scene, with a reference.
+        convention: The convention of the abundances to compare with.
+    """
+    if scene.brightness is None or convention != "share":
+        return scene.a
+
+    return convert(scene.a, scene.M, scene.brightness, scene.M.norm(dim=0), "share")[0]
+
+
+def native(
+    scene: Scene,
+    seeds: int,
+    settings: Settings = Settings(),
+    mode: Literal["single", "self"] = "self",
+    device: str = "auto",
+) -> pd.DataFrame:
+    r"""Unmixes a scene at its native resolution, where the reference is.
+
+    Args:
+        scene: The scene.
+        seeds: The number of seeds, from 0 on.
+        settings: The hyper-parameters.
+        mode: What the SR task learns from.
+        device: The device.
+
+    Returns:
+        A row per seed: `sad` in radians, `armse`, `armse_matched` (the reference's scale imposed),
+        the largest relative `gap`, and `seconds`.
+    """
+    rows = []
+    for seed in range(seeds):
+        options = {"mode": mode, "seed": seed, "settings": settings, "device": device}
+        result = fit(scene.image, scene.R, **options)
+        scores = score(result.M, result.a, scene.M, reference(scene))
+        rows.append(
+            {
+                "scene": scene.name,
+                "mode": mode,
+                "seed": seed,
+                "sad": scores["sad_mean"],
+                "armse": scores["armse"],
+                "armse_matched": scores["armse_matched"],
+                "gap": float(result.gap.max()),
+                "seconds": result.seconds["total"],
+            }
+        )
+
+    return pd.DataFrame(rows)
+
+
+def guidance(
+    scene: Scene,
+    scale: int,
+    seeds: int,
+    settings: Settings = Settings(),
+    device: str = "auto",
+) -> pd.DataFrame:
+    r"""Compares the four modes on the scene brought down, the scene itself being the HR image.
+
+    In mode `partial` the left half of the HR image is shown. Every mode is scored on the whole
+    scene and on the right half, which `partial` has not seen. The row `same data` is no mode:
+    plain unmixing of the HR image that `supervised` was given.
+
+    Args:
+        scene: The scene, cropped to a multiple of `scale`.
+        scale: The scale factor.
+        seeds: The number of seeds, from 0 on.
+        settings: The hyper-parameters.
+        device: The device.
+
+    Returns:
+        A row per seed and mode: `sad` in radians; `lr`, `hr`, `lr_hidden` and `hr_hidden`, the
+        abundance errors at both resolutions, everywhere and where hidden; `psnr` in dB and `sam`
+        in radians of the SR image where hidden, those of bicubic interpolation being
+        `psnr_bicubic` and `sam_bicubic`.
+    """
+    x, a_ref = scene.image, reference(scene)
+    y, a_ref_lr = degrade(x, scale), degrade(a_ref, scale)
+    half = x.shape[-1] // (2 * scale) * scale
+    shown = torch.zeros_like(x[0]).bool()
+    shown[:, :half] = True
+    hr_of = {"partial": {"hr": x, "hr_mask": shown}, "supervised": {"hr": x}}
+    hidden, hidden_lr = slice(half, None), slice(half // scale, None)
+    bicubic, peak = upsample(y, scale, "bicubic"), float(x.max())
+
+    rows = []
+    for seed, mode in itertools.product(range(seeds), (*MODES, "same data")):
+        options = {"seed": seed, "settings": settings, "device": device}
+        if mode == "same data":
+            result = fit(x, scene.R, mode="single", **options)
+            a, a_hr = degrade(result.a, scale), result.a
+            x_hr = torch.einsum("br,rhw->bhw", result.M, a_hr) * result.brightness
+        else:
+            hr = hr_of.get(mode, {})
+            result = fit(y, scene.R, scale=scale, mode=mode, **options, **hr)
+            a, a_hr, x_hr = result.a, result.a_hr, result.x_hr
+
+        permutation, angles = match(result.M, scene.M)
+        a, a_hr = a[permutation], a_hr[permutation]
+        rows.append(
+            {
+                "scene": scene.name,
+                "scale": scale,
+                "mode": mode,
+                "seed": seed,
+                "sad": float(angles.mean()),
+                "lr": float(armse(a, a_ref_lr)),
+                "hr": float(armse(a_hr, a_ref)),
+                "lr_hidden": float(armse(a[..., hidden_lr], a_ref_lr[..., hidden_lr])),
+                "hr_hidden": float(armse(a_hr[..., hidden], a_ref[..., hidden])),
+                "psnr": psnr(x_hr[..., hidden], x[..., hidden], peak),
+                "psnr_bicubic": psnr(bicubic[..., hidden], x[..., hidden], peak),
+                "sam": sam(x_hr[..., hidden], x[..., hidden]),
+                "sam_bicubic": sam(bicubic[..., hidden], x[..., hidden]),
+                "seconds": result.seconds["total"],
+            }
+        )
+
+    return pd.DataFrame(rows)
+
+
+@functools.cache
+def _package() -> str:
+    # What a result depends on beside its arguments
+    folder = Path(__file__).parent
+    names = (
+        "archetypes",
+        "degradation",
+        "lifting",
+        "mixing",
+        "network",
+        "objective",
+        "result",
+        "unmixing",
+    )
+    sources = [(folder / f"{name}.py").read_bytes() for name in names]
+
+    return hashlib.sha256(b"".join(sources) + torch.__version__.encode()).hexdigest()

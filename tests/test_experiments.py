@@ -1,0 +1,85 @@
+r"""Tests for the smile_core.experiments module."""
+
+import pytest
+import torch
+
+from pathlib import Path
+
+from smile_core import Settings, experiments, scenes
+from smile_core.degradation import degrade
+from smile_core.mixing import unit, unmix_pixels
+
+SMALL = Settings(restarts=4, rounds=10, steps=10, channels=8)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SMILE_CACHE", str(tmp_path / "fits"))
+    return tmp_path / "fits"
+
+
+def test_fit_is_computed_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = scenes.synthetic(size=16, endmembers=3)
+    first = experiments.fit(scene.image, 3, mode="single", settings=SMALL)
+    assert len(list(cache.iterdir())) == 1
+
+    # Other arguments, another result
+    other = experiments.fit(scene.image, 3, mode="single", settings=SMALL, seed=1)
+    assert len(list(cache.iterdir())) == 2
+    assert not torch.equal(first.M, other.M)
+
+    # The same arguments, without another computation
+    monkeypatch.delattr(experiments, "unmix")
+    again = experiments.fit(scene.image, 3, mode="single", settings=SMALL)
+    assert torch.equal(first.a, again.a)
+    assert first.seconds == again.seconds
+    with pytest.raises(NameError):
+        experiments.fit(scene.image + 1e-3, 3, mode="single", settings=SMALL)
+
+
+def test_fit_without_a_place_for_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("SMILE_CACHE", str(tmp_path / "file" / "fits"))
+    scene = scenes.synthetic(size=16, endmembers=2)
+
+    assert experiments.fit(scene.image, 2, mode="single", settings=SMALL).a.shape == (2, 16, 16)
+
+
+def test_reference() -> None:
+    scene = scenes.synthetic(size=16, endmembers=3, snr=float("inf"), brightness="rough")
+
+    # Truth: what the pixels themselves say, given the true endmembers
+    a = unmix_pixels(scene.image, unit(scene.M))[0]
+    torch.testing.assert_close(experiments.reference(scene), a, atol=1e-4, rtol=0)
+    assert torch.equal(experiments.reference(scene, "area"), scene.a)
+
+
+def test_native() -> None:
+    scene = scenes.synthetic(size=16, endmembers=3)
+    table = experiments.native(scene, 2, SMALL, mode="single")
+
+    assert table["seed"].tolist() == [0, 1]
+    assert (table[["sad", "armse", "armse_matched"]] > 0).all(axis=None)
+    assert (table["gap"] < 1e-9).all()
+
+
+def test_guidance() -> None:
+    scene = scenes.synthetic(size=16, endmembers=3)
+    table = experiments.guidance(scene, 2, 1, SMALL).set_index("mode")
+    assert table.index.tolist() == ["single", "self", "partial", "supervised", "same data"]
+
+    # What the tables say of the single task, computed by hand
+    y, a_ref = degrade(scene.image, 2), experiments.reference(scene)
+    result = experiments.fit(y, 3, scale=2, mode="single", seed=0, settings=SMALL, device="auto")
+    cost = (result.a[:, None] - degrade(a_ref, 2)[None]).square().mean(dim=(2, 3))
+    order = [int(cost[:, k].argmin()) for k in range(3)]
+    assert sorted(order) == [0, 1, 2]
+    error = (result.a[order] - degrade(a_ref, 2)).square()
+    assert table.loc["single", "lr"] == pytest.approx(float(error.mean().sqrt()), rel=1e-4)
+    hidden = error[..., 4:].mean().sqrt()
+    assert table.loc["single", "lr_hidden"] == pytest.approx(float(hidden), rel=1e-4)
+
+    # The HR image is worth having
+    assert table.loc["same data", "hr"] < table.loc["single", "hr"]

@@ -1,0 +1,47 @@
+r"""Tests for the smile_core.readme module."""
+
+import json
+import pytest
+
+from pathlib import Path
+
+from smile_core import readme
+from smile_core.bootstrap import ROOT
+
+CONTENT = {
+    "name": "03_some",
+    "claims": [
+        {"claim": "One | two", "number": "3 %", "holds": True, "source": "ours"},
+        {"claim": "Four", "number": "5", "holds": False, "source": "ours"},
+    ],
+    "provenance": {"date": "2026-01-02T03:04:05", "machine": "M", "device": "cpu", "seconds": 6.7},
+}
+
+
+def test_main(tmp_path: Path) -> None:
+    (tmp_path / "figures" / "full").mkdir(parents=True)
+    (tmp_path / "figures" / "full" / "03_some.json").write_text(json.dumps(CONTENT))
+    text = f"before\n{readme.BEGIN}old\n{readme.END}after\n"
+    (tmp_path / "README.md").write_text(text)
+    assert readme.main(tmp_path) == 0
+
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    assert "| One \\| two | [03](notebooks/03_some.ipynb) | 3 % | yes | 7 |" in lines
+    assert "| Four | [03](notebooks/03_some.ipynb) | 5 | **no** | 7 |" in lines
+    assert "All claims are ours. Full profile: 2026-01-02, M, cpu." in lines
+    assert "old" not in lines
+    assert [lines[0], lines[-1]] == ["before", "after"]
+
+    # Without its marks, the file is left as it is
+    (tmp_path / "README.md").write_text("no marks")
+    assert readme.main(tmp_path) == 1
+    assert (tmp_path / "README.md").read_text() == "no marks"
+
+
+def test_readme_tells_the_numbers_of_the_full_profile() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    if not list((ROOT / "figures" / "full").glob("*.json")):
+        pytest.skip("no run of the full profile")
+
+    written = text.split(readme.BEGIN, 1)[1].split(readme.END, 1)[0]
+    assert written == readme.table(ROOT / "figures" / "full")
