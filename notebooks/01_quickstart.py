@@ -39,9 +39,10 @@ import smile_core
 from smile_core import metrics, plot, scenes
 from smile_core.experiments import fit, reference
 from smile_core.record import Record
+from smile_core.unmixing import find_device
 
 plot.use_style()
-record = Record("01_quickstart", figures, seed=seed, device=device)
+record = Record("01_quickstart", figures, seed=seed, device=find_device(device))
 
 # %% [markdown]
 # ## The image

@@ -38,9 +38,10 @@ import seaborn as sns
 from smile_core import Settings, metrics, plot, scenes
 from smile_core.experiments import fit, native, reference
 from smile_core.record import Record
+from smile_core.unmixing import find_device
 
 plot.use_style()
-record = Record("08_real", figures, seed=0, device=device)
+record = Record("08_real", figures, seed=0, device=find_device(device))
 settings = Settings(steps=steps)
 
 # %% [markdown]

@@ -34,6 +34,7 @@ device: str = "auto"  # auto, cpu, cuda or mps
 figures: str = "../figures/quick"  # folder of figures and numbers
 
 # %%
+import itertools
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -43,9 +44,10 @@ from smile_core.degradation import degrade
 from smile_core.experiments import fit, guidance, reference
 from smile_core.metrics import match
 from smile_core.record import Record
+from smile_core.unmixing import find_device
 
 plot.use_style()
-record = Record("09_guidance", figures, seed=0, device=device)
+record = Record("09_guidance", figures, seed=0, device=find_device(device))
 settings = Settings(restarts=restarts, steps=steps)
 
 # %% [markdown]
@@ -83,23 +85,16 @@ mean = table.groupby(["scene", "scale", "mode"], sort=False)[columns].mean()
 mean.round(4)
 
 # %%
-grid = sns.catplot(
-    table.melt(["scene", "scale", "mode", "seed"], ["lr_hidden", "hr_hidden"], "resolution"),
-    x="value",
-    y="mode",
-    hue="resolution",
-    col="scene",
-    row="scale",
-    kind="strip",
-    height=2.1,
-    aspect=1.5,
-    dodge=True,
-    legend_out=False,
-)
-_ = grid.set_axis_labels("aRMSE in the hidden half (share of light)", "")
-for ax in grid.axes.flat:
-    _ = ax.set_xlim(0, None)
-record.figure(grid.figure)
+errors = table.melt(["scene", "scale", "mode", "seed"], ["lr_hidden", "hr_hidden"], "resolution")
+size = (3.4 * len(names), 2.2 * len(scales))
+fig, axes = plt.subplots(len(scales), len(names), figsize=size, squeeze=False, sharey=True)
+for (s, name), ax in zip(itertools.product(scales, names), axes.flat, strict=True):
+    part = errors[(errors.scene == name) & (errors.scale == s)]
+    first = ax is axes[0, 0]
+    sns.stripplot(part, x="value", y="mode", hue="resolution", dodge=True, ax=ax, legend=first)
+    _ = ax.set(title=f"{name}, x{s}", xlim=(0, None), ylabel="", xlabel="")
+fig.supxlabel("aRMSE in the hidden half (share of light)")
+record.figure(fig)
 plt.show()
 
 # %% [markdown]

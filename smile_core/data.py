@@ -10,6 +10,7 @@ __all__ = [
     "FILES",
     "HOW_TO_GET",
     "DataUnavailableError",
+    "cache",
     "download",
     "downloadable",
     "find",
@@ -19,7 +20,7 @@ __all__ = [
 import functools
 import hashlib
 import os
-import pooch
+import platformdirs
 
 from pathlib import Path
 
@@ -54,6 +55,11 @@ class DataUnavailableError(RuntimeError):
     r"""Raised when the file of a scene is found nowhere and cannot be downloaded."""
 
 
+def cache() -> Path:
+    r"""Returns the user's cache folder for this project, which may not exist yet."""
+    return Path(platformdirs.user_cache_dir("smile"))
+
+
 def find(file: str) -> Path | None:
     r"""Finds a file in the folders where it may lie, without a look inside.
 
@@ -63,7 +69,7 @@ def find(file: str) -> Path | None:
     Returns:
         The path, or `None` where no folder has it.
     """
-    folders = [ROOT.parent / "shared" / "data", Path(pooch.os_cache("smile"))]
+    folders = [ROOT.parent / "shared" / "data", cache()]
     if os.environ.get("SMILE_DATA"):
         folders.insert(0, Path(os.environ["SMILE_DATA"]).expanduser())
 
@@ -105,6 +111,8 @@ def download(file: str) -> Path:
     Raises:
         DataUnavailableError: If that fails; the message says how to get the file otherwise.
     """
+    import pooch  # loads progress bars, which complain in a notebook
+
     url, sha256 = FILES[file]
     # Notebooks write nothing on stderr
     pooch.get_logger().setLevel("WARNING")
@@ -114,7 +122,7 @@ def download(file: str) -> Path:
             url,
             known_hash=f"sha256:{sha256}",
             fname=file,
-            path=pooch.os_cache("smile"),
+            path=cache(),
             downloader=pooch.HTTPDownloader(timeout=(5, 30)),
         )
     except (OSError, ValueError) as error:

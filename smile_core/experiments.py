@@ -15,7 +15,6 @@ import itertools
 import json
 import os
 import pandas as pd
-import pooch
 import torch
 
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from pathlib import Path
 from torch import Tensor
 from typing import Any, Literal
 
+from .data import cache
 from .degradation import degrade, upsample
 from .metrics import armse, match, psnr, sam, score
 from .mixing import convert
@@ -56,7 +56,7 @@ def fit(image: Tensor, endmembers: int | Tensor, **options: Any) -> Unmixing:
             plain = asdict(value) if isinstance(value, Settings) else value
             digest.update(f"{name} {json.dumps(plain)}".encode())
 
-    folder = Path(os.environ.get("SMILE_CACHE") or pooch.os_cache("smile") / "fits")
+    folder = Path(os.environ.get("SMILE_CACHE") or cache() / "fits")
     path = folder / f"{digest.hexdigest()[:32]}.npz"
     if path.exists():
         return Unmixing.load(path)

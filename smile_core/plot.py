@@ -11,6 +11,7 @@ elsewhere. Importing this module changes nothing.
 __all__ = ["image", "maps", "result", "spectra", "training", "use_style"]
 
 import functools
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import textwrap
@@ -55,7 +56,10 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with plt.style.context(STYLE, after_reset=True):
             fig = draw(*args, **kwargs)
-            fig.draw_without_rendering()  # ticks take their style when they are drawn first
+            interactive = matplotlib.is_interactive()
+
+        # The first figure of a notebook switches this on, and the context off again
+        matplotlib.interactive(interactive)
 
         return fig
 

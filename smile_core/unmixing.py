@@ -15,7 +15,7 @@ mode                    sees                            trains on
 ======================= =============================== =====================================
 """
 
-__all__ = ["Mode", "Settings", "unmix"]
+__all__ = ["Mode", "Settings", "find_device", "unmix"]
 
 import contextlib
 import numpy as np
@@ -111,7 +111,7 @@ def unmix(
     _check_options(mode, convention, scale, seed, threads)
     scale, seed = int(scale), int(seed)  # JSON knows no integers of NumPy
     Y, M, X, mask = _check_images(image, endmembers, scale, mode, hr, hr_mask)
-    torch_device = _find_device(device)
+    torch_device = find_device(device)
     history: dict[str, list[float]] = {}
     network = None
     watch = _Watch()
@@ -225,6 +225,28 @@ def unmix(
     )
 
 
+def find_device(device: str = "auto") -> torch.device:
+    r"""Returns a device that is there.
+
+    Args:
+        device: A device of torch, or "auto", the first that is there of CUDA, MPS and the CPU.
+
+    Raises:
+        ValueError: If torch does not have the device here.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"The device should be 'auto' or one that torch has here, got '{device}': {error}"
+        ) from error
+
+
 def _factors(scale: int) -> list[int]:
     # Powers of two in steps of two, for which the scene holds the most pairs to learn from
     steps = scale.bit_length() - 1
@@ -270,20 +292,6 @@ def _super_resolve(
         a, brightness = a_hr, brightness_hr
 
     return a, brightness
-
-
-def _find_device(device: str) -> torch.device:
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"The device should be 'auto' or one that torch has here, got '{device}': {error}"
-        ) from error
 
 
 @contextlib.contextmanager

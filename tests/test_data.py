@@ -33,7 +33,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
     monkeypatch.setenv("SMILE_DATA", str(folders["named"]))
     monkeypatch.setattr(data, "ROOT", tmp_path / "repository")
     monkeypatch.setattr(data, "FILES", {"toy.mat": ("https://host/Toy.mat", SHA256)})
-    monkeypatch.setattr(pooch, "os_cache", lambda project: folders["cache"])
+    monkeypatch.setattr(data, "cache", lambda: folders["cache"])
     monkeypatch.setattr(requests, "get", refuse)
 
     data.downloadable.cache_clear()
