@@ -86,6 +86,7 @@ mean.round(4)
 
 # %%
 errors = table.melt(["scene", "scale", "mode", "seed"], ["lr_hidden", "hr_hidden"], "resolution")
+errors["resolution"] = errors["resolution"].str.removesuffix("_hidden").str.upper()
 size = (3.4 * len(names), 2.2 * len(scales))
 fig, axes = plt.subplots(len(scales), len(names), figsize=size, squeeze=False, sharey=True)
 for (s, name), ax in zip(itertools.product(scales, names), axes.flat, strict=True):
@@ -158,30 +159,29 @@ quality.round(3)
 
 # %%
 record.numbers({"table": table.to_dict("records"), "gain": gain.reset_index().to_dict("records")})
-at = gain.reset_index()
+limits = {"self": (0, 0), "partial": (-5, -10), "supervised": (-5, -10)}
 checks = {}
-for mode, lr, hr_ in (("self", 0, 0), ("partial", -5, -10), ("supervised", -5, -10)):
-    for s in scales:
-        if mode != "self" and s != 2:
-            continue
-        part = at[(at["mode"] == mode) & (at["scale"] == s)]
-        worst_lr, worst_hr = part.lr_hidden.max(), part.hr_hidden.max()
-        checks[mode, s] = bool(worst_lr <= lr and worst_hr <= hr_)
-        record.claim(
-            f"x{s}, {mode}: on every scene LR error {lr} % and HR error {hr_} % against single, or better",
-            number=f"{worst_lr:+.1f} %, {worst_hr:+.1f} %",
-            holds=checks[mode, s],
-            source="ours",
-        )
+for s, (mode, (lr, hr_)), region in itertools.product(scales, limits.items(), ("_hidden", "")):
+    if (s != 2 and mode != "self") or (region == "" and mode != "partial"):
+        continue
+    part = gain.xs(mode, level="mode").xs(s, level="scale")
+    worst = part["lr" + region].max(), part["hr" + region].max()
+    where = "hidden half" if region else "whole scene, half of it given"
+    below = f"at least {-lr} % (LR) and {-hr_} % (HR) below" if lr else "not above"
+    claim = f"x{s} {mode}, {where}: errors {below} those of single on every scene"
+    checks[claim] = bool(worst[0] <= lr and worst[1] <= hr_)
+    number = f"{worst[0]:+.1f} %, {worst[1]:+.1f} % (n={seeds})"
+    record.claim(claim, number=number, holds=checks[claim], source="ours")
 record.save()
 
 # %% tags=["nbval-check-output"]
-for (mode, s), holds in checks.items():
-    print(f"x{s} {mode}: claim holds on every scene:", holds)
+for claim, holds in checks.items():
+    if "partial" not in claim:  # one seed decides too little there
+        print(holds, "-", claim)
 
 # %% [markdown]
 # ## Limits
 #
 # The LR images are block means of the scenes, not those of a second sensor.
 # The quick profile has one seed, one scale, and fewer steps and restarts than the defaults: with so few, a restart of the endmember search can decide a comparison.
-# The claims are about the hidden half, where `partial` had to generalise.
+# Where the claims are about the hidden half, `partial` had to generalise; the number is the mean over seeds on the scene where it is worst.
