@@ -69,6 +69,9 @@ for name, data in loaded.items():
     H, W = (n // 4 * 4 for n in data.image.shape[1:])
     loaded[name] = data.crop(H, W, at=(0, 0))
 
+# %% [markdown]
+# A column of the table is an error; a row is a mode on a scene, with a seed.
+
 # %%
 tables = [guidance(data, s, seeds, settings, device) for data in loaded.values() for s in scales]
 table = pd.concat(tables, ignore_index=True)
