@@ -155,6 +155,7 @@ def losses(network: Smile, pair: Pair, gram: Tensor, where: Tensor) -> dict[str,
     }
 
 
+@torch.enable_grad()
 def train(
     network: Smile,
     material: list[list[Pair]],

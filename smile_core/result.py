@@ -145,8 +145,8 @@ class Unmixing:
             ValueError: If the file is not a result, or was written by a newer version.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
             values = dict(json.loads(str(arrays.pop("metadata"))))
         except FileNotFoundError:
             raise

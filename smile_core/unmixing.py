@@ -181,13 +181,13 @@ def unmix(
             if convention == "area":
                 brightness = convert(a, M, brightness, norms, "area")[2]
                 a_hr, M, brightness_hr = convert(a_hr, M, brightness_hr, norms, "area")
-            a = degrade(a_hr, scale)
 
         # Dead pixels say nothing; where the HR image is shown, it says which they are
         dead_hr = dead.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
         if X is not None:
-            dead_hr &= ~shown
+            dead_hr = torch.where(shown, X.sum(dim=0) <= 0, dead_hr)
         a_hr[:, dead_hr], brightness_hr[dead_hr] = 1 / len(a), 0
+        a = a if mode == "single" else degrade(a_hr, scale)
         a[:, dead] = 1 / len(a)
         watch.stop("super-resolution")
 
@@ -420,7 +420,7 @@ def _tensor(name: str, x: ArrayLike | Tensor, dtype: torch.dtype | None = torch.
         x = x if isinstance(x, Tensor) else torch.as_tensor(np.array(x))
         if x.is_complex():
             raise TypeError("complex numbers")
-        return x.detach().to("cpu", dtype)
+        return x.detach().to("cpu", dtype).contiguous()  # the order of sums is that of memory
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"The {name} should be an array of real numbers: {error}.") from error
 

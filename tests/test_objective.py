@@ -1,0 +1,268 @@
+r"""Tests for the smile_core.objective module."""
+
+import pytest
+import torch
+
+from torch import Tensor
+
+from smile_core import objective, scenes
+from smile_core.degradation import degrade
+from smile_core.lifting import lift
+from smile_core.mixing import unit, unmix_pixels
+from smile_core.network import Smile
+from smile_core.objective import Level, Pair, features, losses, make_pairs, train
+
+OFFSETS = ((0, 0), (0, 1), (1, 0), (1, 1))
+
+
+@pytest.fixture
+def scene() -> tuple[Tensor, Tensor]:
+    r"""Makes an image (180, 24, 24), its pixels of about unit norm, and unit endmembers."""
+    scene = scenes.synthetic(size=24, endmembers=3, smoothness=2.0, seed=3)
+    return scene.image / scene.image.norm(dim=0).mean(), unit(scene.M)
+
+
+def show_all(image: Tensor) -> Tensor:
+    return torch.ones(image.shape[1:]).bool()
+
+
+def make_network(M: Tensor, scale: int = 2) -> Smile:
+    torch.manual_seed(0)
+    return Smile(*M.shape, scale, channels=8)
+
+
+def make_true_pair(M: Tensor, scale: int = 2) -> Pair:
+    r"""Makes a pair whose abundances need no correction."""
+    a_hr = torch.randn(3, 8, 12).softmax(dim=0)
+    rho = 0.5 + torch.rand(1, 8, 12)
+    x = torch.einsum("br,rhw->bhw", M, a_hr) * rho
+    y, a = degrade(x, scale), degrade(a_hr, scale, brightness=rho)
+    half = torch.zeros(1, 1, 8, 12)
+    half[..., :6] = 1
+    return Pair(
+        features(Level(y, a, degrade(rho, scale)[0])),
+        a[None],
+        a_hr[None],
+        rho[None],
+        torch.einsum("br,bhw->rhw", M, unit(y))[None],
+        torch.einsum("br,bhw->rhw", M, unit(x))[None],
+        half,
+        1 - half,
+    )
+
+
+def test_features() -> None:
+    image = torch.rand(5, 3, 4)
+    image[:, 1, 1] = 0
+    level = Level(image, torch.rand(2, 3, 4), torch.rand(3, 4))
+    level.brightness[1, 1] = 0
+    seen = features(level)
+
+    assert seen.shape == (1, 8, 3, 4)
+    assert seen.isfinite().all()
+    torch.testing.assert_close(seen[0, :5, 0, 0], image[:, 0, 0] / image[:, 0, 0].norm() * 5**0.5)
+    assert torch.equal(seen[0, 5:7], level.a)
+    torch.testing.assert_close(seen[0, 7, 0, 0], level.brightness[0, 0].log())
+
+
+@pytest.mark.parametrize(("size", "scale"), [((24, 24), 2), ((9, 11), 2), ((10, 13), 3)])
+@pytest.mark.parametrize("convention", ["share", "plain"])
+def test_make_pairs(
+    scene: tuple[Tensor, Tensor], size: tuple[int, int], scale: int, convention: str
+) -> None:
+    image, M = scene
+    image = image[:, : size[0], : size[1]]
+    mask = torch.rand(size) < 0.9
+    pairs = make_pairs(image, M, mask, scale, convention, seed=0)
+    assert len(pairs) == 4
+
+    for pair, (top, left) in zip(pairs, OFFSETS, strict=True):
+        # The fine image, from another corner on
+        h, w = (size[0] - top) // scale, (size[1] - left) // scale
+        inside = (..., slice(top, top + scale * h), slice(left, left + scale * w))
+        x, y = image[inside], degrade(image[inside], scale)
+        assert torch.equal(pair.projection_hr[0], torch.einsum("br,bhw->rhw", M, unit(x)))
+
+        # The coarse image, unmixed and lifted
+        a, brightness, _ = unmix_pixels(y, M, convention)
+        a_hr, brightness_hr = lift(a, brightness, scale)
+        assert torch.equal(pair.features, features(Level(y, a, brightness)))
+        assert torch.equal(pair.projection[0], torch.einsum("br,bhw->rhw", M, unit(y)))
+        for value, expected in (
+            (pair.a, a),
+            (pair.a_hr, a_hr),
+            (pair.brightness_hr[0], brightness_hr),
+        ):
+            assert torch.equal(value[0], expected)
+
+        # What is shown, in two parts
+        both = pair.training + pair.validation
+        assert torch.equal(both[0, 0].bool(), mask[inside])
+        assert both.max() == 1
+
+
+def test_held_out(scene: tuple[Tensor, Tensor]) -> None:
+    image, M = scene
+    firsts = []
+    for seed in range(8):
+        pairs = make_pairs(image, M, show_all(image), 2, "share", seed)
+        held_out = pairs[0].validation[0, 0]
+
+        # Tiles of 8 x 8 pixels, at least one of them and not all
+        tiles = held_out[::8, ::8]
+        assert torch.equal(held_out, tiles.repeat_interleave(8, 0).repeat_interleave(8, 1))
+        assert 0 < tiles.sum() < tiles.numel()
+
+        # In all pairs the same pixels of the image
+        for pair, (top, left) in zip(pairs, OFFSETS, strict=True):
+            h, w = pair.validation.shape[-2:]
+            expected = held_out[top : top + h, left : left + w]
+            assert torch.equal(pair.validation[0, 0], expected)
+        firsts.append(tiles)
+
+    # About a fifth; others with another seed
+    assert 0.1 < torch.stack(firsts).mean() < 0.35
+    assert len({tuple(tiles.flatten().tolist()) for tiles in firsts}) > 4
+    again = make_pairs(image, M, show_all(image), 2, "share", 7)[0].validation[0, 0]
+    assert torch.equal(again[::8, ::8], firsts[-1])
+
+
+def test_nothing_shown(scene: tuple[Tensor, Tensor]) -> None:
+    image, M = scene
+    assert make_pairs(image, M, ~show_all(image), 2, "share", 0) == []
+
+    # Too small for a pixel and its blocks
+    assert make_pairs(image[:, :1, :9], M, show_all(image[:, :1, :9]), 2, "share", 0) == []
+
+
+def test_losses(scene: tuple[Tensor, Tensor]) -> None:
+    image, M = scene
+    pair = make_pairs(image, M, show_all(image), 2, "share", 0)[0]
+    where = (torch.rand(1, 1, 24, 24) < 0.7).float()
+    network = make_network(M)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        a, a_hr = network(pair.features, pair.a, pair.a_hr)
+        values = losses(network, pair, M.T @ M, where)
+
+    # Spectrum by spectrum
+    chord = (unit(torch.einsum("br,rhw->bhw", M, a_hr[0])) - unit(image)).norm(dim=0)
+    torch.testing.assert_close(values["sr"], chord[where[0, 0] == 1].mean(), rtol=1e-3, atol=0)
+
+    # At LR, where a pixel counts as far as it is shown
+    weight = where[0, 0].reshape(12, 2, 12, 2).mean(dim=(1, 3))
+    y = image.reshape(-1, 12, 2, 12, 2).mean(dim=(2, 4))
+    chord = (unit(torch.einsum("br,rhw->bhw", M, a[0])) - unit(y)).norm(dim=0)
+    expected = (weight * chord).sum() / weight.sum()
+    torch.testing.assert_close(values["unmixing"], expected, rtol=1e-3, atol=0)
+
+    # HR abundances brought down, the brightness being the weight
+    rho = pair.brightness_hr[0, 0]
+    blocks = [v.reshape(-1, 12, 2, 12, 2).sum(dim=(2, 4)) for v in (a_hr[0] * rho, rho)]
+    squared = (blocks[0] / blocks[1] - a[0]).square().sum(dim=0)
+    expected = (weight * squared).sum() / weight.sum()
+    torch.testing.assert_close(values["relation"], expected, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_losses_of_the_truth(scene: tuple[Tensor, Tensor], scale: int) -> None:
+    _, M = scene
+    pair = make_true_pair(M, scale)
+    network = make_network(M, scale)
+
+    for where in (pair.training, pair.validation, torch.zeros_like(pair.training)):
+        values = losses(network, pair, M.T @ M, where)
+        assert values["unmixing"] < 1e-3
+        assert values["sr"] < 1e-3
+        assert values["relation"] < 1e-9
+
+    # They see it where it is moved
+    values = losses(network, pair._replace(a_hr=pair.a_hr.flip(1)), M.T @ M, pair.training)
+    assert values["sr"] > 0.05
+    assert values["relation"] > 1e-3
+
+
+def test_orientations() -> None:
+    x = torch.rand(1, 2, 4, 6)
+    turned = [objective._turn(x, k) for k in range(8)]
+    assert len({tuple(t.flatten().tolist()) for t in turned}) == 8
+
+    # LR and HR are turned alike
+    for k, t in enumerate(turned):
+        torch.testing.assert_close(degrade(t, 2), objective._turn(degrade(x, 2), k))
+
+
+@pytest.mark.parametrize("steps", [1, 7, 10, 25])
+def test_train(scene: tuple[Tensor, Tensor], steps: int) -> None:
+    image, M = scene
+    material = [make_pairs(image, M, show_all(image), 2, "share", 0)]
+    calls, runs = [], []
+    for _ in range(2):
+        network = make_network(M)
+        history = train(
+            network,
+            material,
+            M,
+            steps=steps,
+            learning_rate=3e-3,
+            progress=lambda *call: calls.append(call),
+        )
+        runs.append((history, network.state_dict()))
+
+    # Lengths: every step; at steps 0, 10, ... and the last
+    assert [len(history[k]) for k in ("unmixing", "sr", "relation")] == 3 * [steps]
+    assert len(history["validation"]) == 1 + -(-steps // 10)
+    assert calls[: steps + 1] == [("training", step, steps) for step in range(steps + 1)]
+
+    # The weights are those of the best validation
+    pair = material[0][0]
+    with torch.no_grad():
+        held_out = losses(network, pair, M.T @ M, pair.validation)["sr"]
+    assert held_out.item() == min(history["validation"])
+
+    # The same again
+    (first, weights), (second, weights_) = runs
+    assert first == second
+    assert all(torch.equal(weights[name], weights_[name]) for name in weights)
+
+
+def test_train_helps(scene: tuple[Tensor, Tensor]) -> None:
+    r"""Tests that what is learned on some tiles holds on others, on a scene with structure."""
+    # Squares of three materials, whose edges the lifting blurs
+    _, M = scene
+    squares = torch.arange(6)[:, None] + torch.arange(6)
+    image = M[:, (squares % 3).repeat_interleave(4, 0).repeat_interleave(4, 1)]
+    material = [make_pairs(image, M, show_all(image), 2, "share", 0)]
+    history = train(make_network(M), material, M, steps=60, learning_rate=1e-2)
+    assert min(history["validation"]) < 0.8 * history["validation"][0]
+
+
+def test_train_does_no_harm(scene: tuple[Tensor, Tensor]) -> None:
+    r"""Tests that the weights of step zero are kept where nothing is better."""
+    _, M = scene
+    network = make_network(M)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    history = train(network, [[make_true_pair(M)]], M, steps=20, learning_rate=1e-2)
+
+    assert history["validation"][0] == min(history["validation"])
+    assert history["validation"][1] > 2 * history["validation"][0]
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_several_images(scene: tuple[Tensor, Tensor]) -> None:
+    r"""Tests that losses are means over the images."""
+    _, M = scene
+    pairs = [make_true_pair(M), make_true_pair(M)]
+    pairs[1] = pairs[1]._replace(a_hr=pairs[1].a_hr.flip(1))
+    history = train(
+        make_network(M), [[p] for p in pairs], M, steps=1, learning_rate=1e-9, interval=1
+    )
+
+    with torch.no_grad():
+        trained = [losses(make_network(M), p, M.T @ M, p.training) for p in pairs]
+        held_out = [losses(make_network(M), p, M.T @ M, p.validation)["sr"] for p in pairs]
+    for name in ("unmixing", "sr", "relation"):
+        expected = sum(values[name] for values in trained) / 2
+        assert history[name][0] == pytest.approx(expected.item(), rel=1e-4)
+    assert history["validation"][0] == pytest.approx(sum(held_out).item() / 2, rel=1e-4)

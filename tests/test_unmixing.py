@@ -1,0 +1,567 @@
+r"""Tests for the smile_core.unmixing module."""
+
+import copy
+import numpy as np
+import pytest
+import re
+import torch
+import torch.nn.functional as F
+import warnings
+
+from collections.abc import Callable
+from itertools import pairwise
+from torch import Tensor
+
+import smile_core
+
+from smile_core import scenes
+from smile_core.degradation import degrade
+from smile_core.metrics import armse, score
+from smile_core.mixing import convert, fcls, unit, unmix_pixels
+from smile_core.objective import Level, features
+from smile_core.result import Unmixing
+from smile_core.scenes import Scene
+from smile_core.unmixing import Settings, unmix
+
+TINY = Settings(restarts=4, rounds=20, steps=20, channels=8)
+MODES = ("single", "self", "partial", "supervised")
+CONVENTIONS = ("share", "area", "plain")
+TENSORS = ("M", "a", "a_hr", "brightness", "brightness_hr", "gap", "dead")
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return scenes.synthetic(size=32, endmembers=3, smoothness=2.0, seed=0)
+
+
+def guide(mode: str, hr: Tensor) -> dict[str, Tensor]:
+    r"""Returns the arguments of a mode. In `partial`, the left half is shown."""
+    mask = torch.zeros(hr.shape[1:]).bool()
+    mask[:, : hr.shape[2] // 2] = True
+    return {"partial": {"hr": hr, "hr_mask": mask}, "supervised": {"hr": hr}}.get(mode, {})
+
+
+def assert_same(u: Unmixing, v: Unmixing) -> None:
+    for name in TENSORS:
+        assert torch.equal(getattr(u, name), getattr(v, name)), name
+    assert u.history == v.history
+    assert list(u.network) == list(v.network)
+    assert all(torch.equal(u.network[name], v.network[name]) for name in u.network)
+
+
+def assert_close(u: Unmixing, v: Unmixing, tolerance: float) -> None:
+    for name in ("M", "a", "a_hr", "brightness", "brightness_hr"):
+        value, expected = getattr(u, name), getattr(v, name)
+        size = float(expected.abs().max())
+        torch.testing.assert_close(value, expected, rtol=0, atol=tolerance * size, msg=name)
+
+
+def assert_valid(u: Unmixing) -> None:
+    for name in TENSORS:
+        assert getattr(u, name).isfinite().all(), name
+        assert getattr(u, name).device.type == "cpu", name
+    for a in (u.a, u.a_hr):
+        assert (a >= 0).all()
+        assert ((a.sum(dim=0) - 1).abs() < 1e-5).all()
+    assert (u.brightness >= 0).all()
+    assert (u.brightness_hr >= 0).all()
+
+
+# What comes out
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize(("h", "w", "scale"), [(9, 11, 2), (10, 9, 3), (9, 8, 4)])
+def test_constraints(scene: Scene, mode: str, convention: str, h: int, w: int, scale: int) -> None:
+    hr = F.interpolate(scene.image[None], (scale * h, scale * w), mode="nearest")[0]
+    u = unmix(
+        degrade(hr, scale),
+        scene.M,
+        scale=scale,
+        mode=mode,
+        convention=convention,
+        settings=Settings(steps=3, channels=8),
+        **guide(mode, hr),
+    )
+
+    assert_valid(u)
+    assert u.M.shape == (180, 3)
+    assert u.a.shape == (3, h, w)
+    assert u.a_hr.shape == (3, scale * h, scale * w)
+    assert u.brightness.shape == u.gap.shape == u.dead.shape == (h, w)
+    assert u.brightness_hr.shape == (scale * h, scale * w)
+    assert (u.mode, u.convention, u.scale) == (mode, convention, scale)
+
+    # The solve is certified
+    assert u.gap.abs().max() < 1e-7
+    assert not u.dead.any()
+
+    # Endmembers are those given, of unit norm where they are shares
+    torch.testing.assert_close(u.M, unit(scene.M) if convention == "share" else scene.M)
+    if convention == "plain":
+        torch.testing.assert_close(u.brightness, torch.ones(h, w))
+        torch.testing.assert_close(u.brightness_hr, torch.ones(scale * h, scale * w))
+
+    # The SR image is mixed of endmembers, and is like the image that it was made of
+    i, j = scale * h // 2, scale * w - 1
+    x = u.brightness_hr[i, j] * (u.M @ u.a_hr[:, i, j])
+    torch.testing.assert_close(u.x_hr[:, i, j], x)
+    assert (u.x_hr - hr).square().mean().sqrt() < 0.5 * hr.std()
+
+    # LR abundances are the mean of HR ones
+    if mode != "single":
+        mean = u.a_hr.reshape(3, h, scale, w, scale).mean(dim=(2, 4))
+        torch.testing.assert_close(u.a, mean)
+
+
+def test_single(scene: Scene) -> None:
+    u = unmix(scene.image, 3, mode="single", settings=TINY)
+
+    # The constrained solve, and its bicubic interpolation
+    a, brightness, _ = unmix_pixels(scene.image, u.M, "share")
+    torch.testing.assert_close(u.a, a, rtol=0, atol=1e-5)
+    torch.testing.assert_close(u.brightness, brightness)
+    bicubic = F.interpolate(u.a[None], scale_factor=2, mode="bicubic")[0].clamp_min(0)
+    torch.testing.assert_close(u.a_hr, bicubic / bicubic.sum(dim=0))
+
+    # Nothing is trained
+    assert set(u.history) == {"angle", "volume", "chosen"}
+    assert len(u.history["angle"]) == TINY.restarts
+    assert not u.network
+    with pytest.raises(ValueError, match="No network was trained in mode 'single'"):
+        u.build_network()
+
+
+def test_supervised(scene: Scene) -> None:
+    y = degrade(scene.image, 2)
+    u = unmix(y, scene.M, mode="supervised", hr=scene.image, settings=TINY)
+
+    # Where the HR image is known, there is nothing to guess
+    a, brightness, _ = unmix_pixels(scene.image, unit(scene.M), "share")
+    torch.testing.assert_close(u.a_hr, a, rtol=0, atol=1e-5)
+    torch.testing.assert_close(u.brightness_hr, brightness)
+
+    # In mode `partial`, half of it
+    p = unmix(y, scene.M, mode="partial", settings=TINY, **guide("partial", scene.image))
+    torch.testing.assert_close(p.a_hr[..., :16], a[..., :16], rtol=0, atol=1e-5)
+    assert (p.a_hr[..., 16:] - a[..., 16:]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_area(scene: Scene, mode: str) -> None:
+    y = degrade(scene.image, 2)
+    options = {"mode": mode, "settings": TINY, **guide(mode, scene.image)}
+    share, area = (unmix(y, 3, convention=c, **options) for c in ("share", "area"))
+
+    # The same directions, the same network, the same pixels
+    torch.testing.assert_close(unit(area.M), share.M)
+    assert all(torch.equal(area.network[k], v) for k, v in share.network.items())
+    torch.testing.assert_close(area.gap, share.gap)
+
+    # a_area is proportional to a_share / |m|
+    if mode != "single":
+        torch.testing.assert_close(area.x_hr, share.x_hr, rtol=1e-3, atol=1e-4)
+        a_hr = share.a_hr / area.M.norm(dim=0)[:, None, None]
+        torch.testing.assert_close(area.a_hr, a_hr / a_hr.sum(dim=0), rtol=0, atol=1e-5)
+    else:
+        a = share.a / area.M.norm(dim=0)[:, None, None]
+        torch.testing.assert_close(area.a, a / a.sum(dim=0), rtol=0, atol=1e-5)
+
+
+def test_conventions_of_the_truth() -> None:
+    r"""Tests, on noiseless mixtures, that each convention finds the abundances it stands for."""
+    for brightness, convention in (("smooth", "area"), ("off", "plain"), ("smooth", "share")):
+        scene = scenes.synthetic(size=8, endmembers=3, snr=np.inf, brightness=brightness)
+        a, M, rho = scene.a, scene.M, scene.brightness
+        if convention == "share":
+            a, M, rho = convert(a, M, rho, M.norm(dim=0), "share")
+
+        u = unmix(scene.image, scene.M, mode="single", convention=convention)
+        torch.testing.assert_close(u.M, M)
+        torch.testing.assert_close(u.a, a, rtol=0, atol=1e-3)
+        torch.testing.assert_close(u.brightness, rho, rtol=1e-3, atol=0)
+
+
+# How good it is
+
+
+@pytest.mark.parametrize("mode", ["single", "self"])
+def test_recovery(mode: str) -> None:
+    r"""Tests, end to end, that the truth of the synthetic scene is found."""
+    scene = scenes.synthetic(size=32, endmembers=3, seed=2)
+    settings = Settings(restarts=8, rounds=60, steps=40, channels=8)
+    u = unmix(scene.image, 3, mode=mode, settings=settings)
+    truth = convert(scene.a, scene.M, scene.brightness, scene.M.norm(dim=0), "share")
+
+    scores = score(u.M, u.a, truth[1], truth[0])
+    assert scores["sad_mean"] < 0.015
+    assert scores["armse"] < 0.015
+
+    # In the other convention, whose abundances depend on the norms that were found
+    u = unmix(scene.image, 3, mode=mode, convention="area", settings=settings)
+    assert score(u.M, u.a, scene.M, scene.a)["armse"] < 0.05
+
+
+def test_guidance(scene: Scene) -> None:
+    r"""Tests that each more of guidance brings the HR abundances nearer to the truth."""
+    truth = convert(scene.a, scene.M, scene.brightness, scene.M.norm(dim=0), "share")[0]
+    y = degrade(scene.image, 2)
+    settings = Settings(steps=40, channels=8)
+    hidden = ~guide("partial", scene.image)["hr_mask"]
+    results = {
+        m: unmix(y, scene.M, mode=m, settings=settings, **guide(m, scene.image)) for m in MODES
+    }
+    errors = [float(armse(results[m].a_hr, truth)) for m in MODES]
+    unseen = [float(armse(results[m].a_hr, truth, hidden)) for m in MODES]
+
+    assert all(after < 0.9 * before for before, after in pairwise(errors)), errors
+    assert unseen[1] < 0.9 * unseen[0]
+    assert unseen[2] < 0.9 * unseen[0]
+
+    # It is learned, not lifted: the held-out loss fell
+    for mode in MODES[1:]:
+        validation = results[mode].history["validation"]
+        assert min(validation) < validation[0]
+
+
+@torch.no_grad()
+def test_guidance_reaches_unmixing(scene: Scene) -> None:
+    r"""Tests, in a network that `unmix` has trained, that the LR head listens to the SR branch."""
+    y = degrade(scene.image, 2)
+    options = {"settings": Settings(steps=40, channels=8), **guide("supervised", scene.image)}
+    u = unmix(y, scene.M, mode="supervised", **options)
+    network = u.build_network()
+    inputs = features(Level(y / y.norm(dim=0).mean(), u.a, u.brightness)), u.a[None], u.a_hr[None]
+    guided, _ = network(*inputs)
+
+    # The SR branch moves the LR abundances
+    other = copy.deepcopy(network)
+    for parameter in other.sr.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    assert (other(*inputs)[0] - guided).abs().max() > 1e-4
+
+    # What they are without it
+    for parameter in network.to_unmixing.out.parameters():
+        parameter.zero_()
+    assert (network(*inputs)[0] - guided).abs().max() > 1e-4
+
+
+# What it depends on
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_seed(scene: Scene, mode: str) -> None:
+    y = degrade(scene.image, 2)
+    options = {"mode": mode, "settings": TINY, **guide(mode, scene.image)}
+    state = torch.get_rng_state()
+    u = unmix(y, 3, seed=3, **options)
+
+    # The same again, whatever was drawn in between, and with a seed of NumPy
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(7)
+    assert_same(u, unmix(y, 3, seed=np.int64(3), **options))
+
+    # Another seed
+    v = unmix(y, 3, seed=4, **options)
+    assert not torch.equal(u.M, v.M)
+    assert all(not torch.equal(u.network[k], v.network[k]) for k in ("stem.weight",) if u.network)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_unit(scene: Scene, mode: str) -> None:
+    y, hr = degrade(scene.image, 2), scene.image
+    options = {"mode": mode, "settings": TINY}
+    u = unmix(y, 3, **options, **guide(mode, hr))
+
+    # Powers of two are exact
+    for factor in (2.0**-20, 2.0**20):
+        v = unmix(factor * y, 3, **options, **guide(mode, factor * hr))
+        for name in ("M", "a", "a_hr", "gap"):
+            assert torch.equal(getattr(u, name), getattr(v, name)), name
+        for name in ("brightness", "brightness_hr"):
+            assert torch.equal(factor * getattr(u, name), getattr(v, name)), name
+
+    # Others are rounded
+    for factor in (1e-6, 1e6):
+        v = unmix(factor * y, scene.M, mode="single")
+        torch.testing.assert_close(v.a, unmix(y, scene.M, mode="single").a, rtol=0, atol=1e-5)
+
+
+def test_unit_of_endmembers(scene: Scene) -> None:
+    # The brightness of areas is a number, their endmembers have the unit of the image
+    u, v = (
+        unmix(k * scene.image, 3, mode="single", convention="area", settings=TINY) for k in (1, 64)
+    )
+    assert torch.equal(64 * u.M, v.M)
+    assert torch.equal(u.brightness, v.brightness)
+    assert torch.equal(u.a, v.a)
+
+
+def test_hidden(scene: Scene) -> None:
+    r"""Tests that what is hidden of the HR image has no influence, in no stage."""
+    y = degrade(scene.image, 2)
+    kwargs = guide("partial", scene.image)
+    u = unmix(y, 3, mode="partial", settings=TINY, **kwargs)
+
+    for garbage in (torch.nan, -torch.inf, 0.0, 1e30):
+        hr = torch.where(kwargs["hr_mask"], scene.image, garbage)
+        v = unmix(y, 3, mode="partial", settings=TINY, hr=hr, hr_mask=kwargs["hr_mask"])
+        assert_same(u, v)
+
+    # What is shown has
+    hr = torch.where(kwargs["hr_mask"], scene.image.flip(1), 0)
+    v = unmix(y, 3, mode="partial", settings=TINY, hr=hr, hr_mask=kwargs["hr_mask"])
+    assert not torch.equal(u.a_hr[..., 16:], v.a_hr[..., 16:])
+
+
+# What goes in
+
+
+def make_readonly(x: Tensor) -> np.ndarray:
+    array = x.numpy().copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.numpy(),
+        lambda x: x.double().numpy(),
+        lambda x: x.double().requires_grad_(),
+        lambda x: np.asfortranarray(x.numpy()),
+        lambda x: x.numpy()[:, ::-1].copy()[:, ::-1],
+        lambda x: x.mT.contiguous().mT,
+        lambda x: make_readonly(x),
+        lambda x: x.tolist(),
+    ],
+    ids="numpy float64 gradient fortran reversed transposed readonly list".split(),
+)
+def test_inputs(scene: Scene, change: Callable[[Tensor], object]) -> None:
+    hr = scene.image[:, :24, :20]
+    y, kwargs = degrade(hr, 2), guide("partial", hr)
+    expected = unmix(y, scene.M, mode="partial", settings=TINY, **kwargs)
+    before = y.clone(), hr.clone(), scene.M.clone()
+    u = unmix(
+        change(y),
+        scene.M.numpy(),
+        mode="partial",
+        scale=np.int64(2),
+        hr=change(hr),
+        hr_mask=make_readonly(kwargs["hr_mask"]),
+        settings=TINY,
+    )
+
+    assert_same(u, expected)
+    for value, value_ in zip((y, hr, scene.M), before, strict=True):
+        assert torch.equal(value, value_)
+
+
+def test_integers(scene: Scene) -> None:
+    counts = (1000 * scene.image).clamp_min(0).round()
+    expected = unmix(counts, 3, mode="single", settings=TINY)
+
+    for dtype in (np.uint16, np.int32, np.float64):
+        u = unmix(counts.numpy().astype(dtype), np.int64(3), mode="single", settings=TINY)
+        assert_same(u, expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("given", [False, True])
+def test_dead_pixels(scene: Scene, mode: str, convention: str, given: bool) -> None:
+    hr = scene.image[:, :24, :24].clone()
+    hr[:, 2:4, 4:6], hr[:, 10:12, 20:22] = 0.0, -0.1
+    hr[:, 0, 0] = 0.0  # in an LR pixel that is alive
+    y = degrade(hr, 2)
+    with pytest.warns(
+        UserWarning, match=r"2 of 144 pixels are dead: .* abundances 1 / R"
+    ) as caught:
+        u = unmix(
+            y,
+            scene.M if given else 3,
+            mode=mode,
+            convention=convention,
+            settings=TINY,
+            **guide(mode, hr),
+        )
+    assert caught[0].filename == __file__
+
+    assert_valid(u)
+    assert u.x_hr.isfinite().all()
+    assert u.dead.nonzero().tolist() == [[1, 2], [5, 10]]
+    assert torch.equal(u.a[:, u.dead], torch.full((3, 2), 1 / 3))
+    assert not u.brightness[u.dead].any()
+    assert not u.gap[u.dead].any()
+
+    # At HR as well
+    dead = torch.zeros(24, 24).bool()
+    dead[2:4, 4:6] = dead[10:12, 20:22] = True
+    dead[0, 0] = mode in ("partial", "supervised")
+    torch.testing.assert_close(u.a_hr[:, dead], torch.full((3, int(dead.sum())), 1 / 3))
+    assert torch.equal(u.brightness_hr == 0, dead)
+
+
+def test_negative_values(scene: Scene) -> None:
+    image = scene.image.clone()
+    image[7, 3, 4] = -0.02
+    with warnings.catch_warnings(action="error"):
+        u = unmix(image, scene.M, mode="single", convention="plain")
+
+    # They are kept, as they are
+    a = fcls(image, scene.M)
+    torch.testing.assert_close(u.a, a, rtol=0, atol=1e-5)
+    clipped = unmix(image.clamp_min(0), scene.M, mode="single", convention="plain")
+    assert (clipped.a - u.a)[:, 3, 4].abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 9), (7, 5)])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_too_small_to_train(shape: tuple[int, int], scale: int) -> None:
+    u = unmix(0.1 + torch.rand(5, *shape), 1, scale=scale, settings=TINY)
+
+    assert_valid(u)
+    assert u.a_hr.shape == (1, scale * shape[0], scale * shape[1])
+    assert not u.network
+
+
+BAD = [
+    # The image
+    ({"image": torch.rand(8, 8)}, r"image .* \(bands, rows, cols\), got \(8, 8\)"),
+    ({"image": torch.rand(1, 5, 8, 8)}, r"image .* \(bands, rows, cols\), got \(1, 5, 8, 8\)"),
+    ({"image": torch.full((5, 8, 8), torch.nan)}, r"image .* finite, got 320 .* \(0, 0, 0\)"),
+    ({"image": np.full((5, 8, 8), np.inf)}, r"image .* finite, got 320 NaN or infinite values"),
+    ({"image": np.full((5, 8, 8), 1e300)}, r"image .* finite"),  # in float32
+    ({"image": "samson"}, r"image .* array of real numbers"),
+    ({"image": None}, r"image .* array of real numbers"),
+    ({"image": [[1.0], [1.0, 2.0]]}, r"image .* array of real numbers"),
+    ({"image": torch.rand(5, 8, 8) + 1j}, r"image .* array of real numbers: complex"),
+    ({"image": torch.zeros(5, 8, 8), "endmembers": torch.ones(5, 2)}, r"image has no pixel"),
+    ({"image": torch.rand(5, 0, 8)}, r"got 3 for 5 bands and 0 such pixels"),
+    # The endmembers
+    ({"endmembers": 0}, r"number of endmembers .* at least 1"),
+    ({"endmembers": 6}, r"endmembers .* got 6 for 5 bands and 64 .* \(5, 8, 8\)"),
+    ({"image": torch.rand(9, 1, 2)}, r"endmembers .* got 3 for 9 bands and 2 such pixels"),
+    ({"image": -torch.rand(5, 8, 8)}, r"endmembers .* got 3 for 5 bands and 0 such pixels"),
+    ({"endmembers": True}, r"endmembers .* whole number, or an array .* \(5, R\)"),
+    ({"endmembers": 2.5}, r"endmembers .* whole number, or an array .* \(5, R\)"),
+    ({"endmembers": torch.rand(4, 3)}, r"endmembers .* \(5, R\), .* \(5, 8, 8\).* \(4, 3\)"),
+    ({"endmembers": torch.rand(5)}, r"endmembers .* \(5, R\), .* got shape \(5,\)"),
+    ({"endmembers": torch.rand(5, 0)}, r"endmembers .* got shape \(5, 0\)"),
+    ({"endmembers": torch.full((5, 2), torch.nan)}, r"endmembers .* finite, got 10"),
+    ({"endmembers": torch.eye(5)[:, :2] - 1}, r"Each endmember .* positive sum"),
+    # The options
+    ({"scale": 1}, r"scale .* whole number of at least 2, got 1"),
+    ({"scale": 2.0}, r"scale .* whole number of at least 2, got 2.0"),
+    ({"scale": True}, r"scale .* whole number of at least 2, got True"),
+    ({"seed": -1}, r"seed .* whole number of at least 0, got -1"),
+    ({"seed": "0"}, r"seed .* whole number of at least 0, got '0'"),
+    ({"threads": 0}, r"threads .* whole number of at least 1, got 0"),
+    ({"mode": "both"}, r"mode .*'single', 'self', 'partial', 'supervised'\), got 'both'"),
+    ({"convention": "volume"}, r"convention .*'share', 'area', 'plain'\), got 'volume'"),
+    ({"device": "abacus"}, r"device .* got 'abacus'"),
+    ({"device": "cuda:99"}, r"device .* got 'cuda:99'"),
+    # The HR image
+    ({"hr": torch.rand(5, 16, 16)}, r"mode 'self' sees no HR image, but hr"),
+    ({"mode": "single", "hr_mask": torch.ones(16, 16).bool()}, r"'single' sees no HR image"),
+    ({"mode": "supervised"}, r"needs hr .* 'supervised', hr missing, hr_mask missing"),
+    ({"mode": "partial", "hr": torch.rand(5, 16, 16)}, r"'partial', hr given, hr_mask missing"),
+    (
+        {
+            "mode": "supervised",
+            "hr": torch.rand(5, 16, 16),
+            "hr_mask": torch.ones(16, 16).bool(),
+        },
+        r"'supervised', hr given, hr_mask given",
+    ),
+    ({"mode": "supervised", "hr": torch.rand(5, 16, 15)}, r"hr .* \(5, 16, 16\).* \(5, 16, 15\)"),
+    ({"mode": "supervised", "hr": torch.rand(4, 16, 16)}, r"hr .* \(5, 16, 16\).* \(4, 16, 16\)"),
+    (
+        {"mode": "supervised", "hr": torch.rand(5, 16, 16), "scale": 4},
+        r"hr .* \(5, 32, 32\), 4 times .* \(5, 16, 16\)",
+    ),
+    ({"mode": "supervised", "hr": torch.full((5, 16, 16), torch.nan)}, r"hr .* finite, got 1280"),
+    ({"mode": "supervised", "hr": torch.zeros(5, 16, 16)}, r"hr image shows no pixel"),
+    *(
+        ({"mode": "partial", "hr": torch.rand(5, 16, 16), "hr_mask": mask}, f"hr_mask .* {text}")
+        for mask, text in (
+            (torch.ones(16, 16), r"boolean .* got torch.float32"),
+            (torch.ones(8, 8).bool(), r"\(16, 16\) .* got torch.bool with shape \(8, 8\)"),
+            (torch.zeros(16, 16).bool(), r"true somewhere"),
+            ("left", r"array of real numbers"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_bad_input(changes: dict[str, object], message: str) -> None:
+    arguments = {"image": torch.rand(5, 8, 8), "endmembers": 3, "settings": TINY} | changes
+
+    with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)):
+        unmix(arguments.pop("image"), arguments.pop("endmembers"), **arguments)
+
+
+# What happens meanwhile
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_progress(scene: Scene, mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    y, calls = degrade(scene.image, 2), []
+    options = {"mode": mode, "settings": TINY, **guide(mode, scene.image)}
+    unmix(y, 3, progress=lambda *call: calls.append(call), **options)
+
+    # Stage by stage, up to the end
+    stages = {"archetypes": TINY.rounds} | ({} if mode == "single" else {"training": TINY.steps})
+    assert list(dict.fromkeys(stage for stage, _, _ in calls)) == list(stages)
+    for stage, total in stages.items():
+        done = [k for name, k, n in calls if name == stage and n == total]
+        assert len(done) == sum(name == stage for name, _, _ in calls)
+        assert all(after == before + 1 for before, after in pairwise(done))
+        assert done[-1] == total
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_threads(scene: Scene) -> None:
+    before, seen = torch.get_num_threads(), []
+    kwargs = {"mode": "single", "settings": TINY}
+    unmix(
+        scene.image,
+        3,
+        threads=3,
+        progress=lambda *_: seen.append(torch.get_num_threads()),
+        **kwargs,
+    )
+    assert set(seen) == {3}
+    assert torch.get_num_threads() == before
+
+    # Interrupted
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        unmix(scene.image, 3, threads=3, progress=interrupt, **kwargs)
+    assert torch.get_num_threads() == before
+
+
+def test_provenance(scene: Scene) -> None:
+    u = unmix(scene.image[:, :20, :20], 3, settings=TINY, device="cpu", seed=2)
+
+    assert (u.seed, u.device, u.scale) == (2, "cpu", 2)
+    assert u.versions["torch"] == torch.__version__
+    assert set(u.versions) == {"python", "torch", "numpy", "smile-companion"}
+    stages = dict(u.seconds)
+    assert set(stages) == {"endmembers", "solve", "training", "super-resolution", "total"}
+    assert stages.pop("total") == pytest.approx(sum(stages.values()), abs=1e-3)
+    assert repr(u).startswith("Unmixing(3 endmembers, 180 bands, 20 x 20 -> 40 x 40 pixels, mode")
+
+
+def test_package() -> None:
+    assert smile_core.unmix is unmix
+    assert smile_core.Settings is Settings
+    assert smile_core.Unmixing is Unmixing
+    assert smile_core.scenes is scenes
+    with pytest.raises(AttributeError, match="module 'smile_core' has no attribute 'mix'"):
+        smile_core.mix  # noqa: B018
