@@ -18,7 +18,6 @@ mode                    sees                            trains on
 __all__ = ["Mode", "Settings", "find_device", "unmix"]
 
 import contextlib
-import numpy as np
 import platform
 import time
 import torch
@@ -27,12 +26,11 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from numbers import Integral
 from numpy.typing import ArrayLike
 from torch import Tensor
-from typing import Literal, get_args
 
 from .archetypes import archetypes, candidates
+from .checks import Mode, check_images, check_options
 from .degradation import degrade
 from .lifting import interpolate, lift, reconcile
 from .mixing import Convention, convert, unit, unmix_pixels
@@ -40,8 +38,6 @@ from .network import Smile
 from .objective import Level, Pair, features, make_pairs, train
 from .progress import Progress, bars
 from .result import Unmixing
-
-Mode = Literal["single", "self", "partial", "supervised"]
 
 
 @dataclass(frozen=True)
@@ -108,9 +104,9 @@ def unmix(
         ValueError: If an argument does not fit; the message names it, what was expected and what
             came.
     """
-    _check_options(mode, convention, scale, seed, threads)
+    check_options(mode, convention, scale, seed, threads)
     scale, seed = int(scale), int(seed)  # JSON knows no integers of NumPy
-    Y, M, X, mask = _check_images(image, endmembers, scale, mode, hr, hr_mask)
+    Y, M, X, mask = check_images(image, endmembers, scale, mode, hr, hr_mask)
     torch_device = find_device(device)
     history: dict[str, list[float]] = {}
     network = None
@@ -321,114 +317,3 @@ class _Watch:
 def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("torch", "numpy", "smile-companion")}
     return {"python": platform.python_version(), **packages}
-
-
-def _check_options(mode: str, convention: str, scale: int, seed: int, threads: int | None) -> None:
-    for name, value, options in (
-        ("mode", mode, get_args(Mode)),
-        ("convention", convention, get_args(Convention)),
-    ):
-        if value not in options:
-            raise ValueError(f"The {name} should be one of {options}, got {value!r}.")
-    for name, number, least in (("scale", scale, 2), ("seed", seed, 0), ("threads", threads, 1)):
-        if name == "threads" and number is None:
-            continue
-        if not _is_whole(number) or number < least:
-            raise ValueError(
-                f"The {name} should be a whole number of at least {least}, got {number!r}."
-            )
-
-
-def _check_images(
-    image: ArrayLike | Tensor,
-    endmembers: int | ArrayLike | Tensor,
-    scale: int,
-    mode: str,
-    hr: ArrayLike | Tensor | None,
-    hr_mask: ArrayLike | Tensor | None,
-) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    # The image
-    Y = _tensor("image", image)
-    if Y.ndim != 3:
-        raise ValueError(f"The image should have shape (bands, rows, cols), got {tuple(Y.shape)}.")
-    _check_finite("image", Y)
-    B, h, w = Y.shape
-    alive = int((Y.sum(dim=0) > 0).sum())
-
-    # The endmembers
-    M = None
-    if _is_whole(endmembers):
-        if not 1 <= endmembers <= min(B, alive):
-            raise ValueError(
-                "The number of endmembers should be at least 1 and at most that of the bands and "
-                f"of the pixels with light, got {endmembers} for {B} bands and {alive} such "
-                f"pixels, in an image read as (bands, rows, cols) = ({B}, {h}, {w})."
-            )
-    else:
-        M = _tensor("endmembers", endmembers)
-        if M.ndim != 2 or M.shape[0] != B or not M.shape[1]:
-            raise ValueError(
-                f"The endmembers should be a whole number, or an array with shape ({B}, R), since "
-                f"the image was read as (bands, rows, cols) = ({B}, {h}, {w}); got shape "
-                f"{tuple(M.shape)}."
-            )
-        _check_finite("endmembers", M)
-        if (M.sum(dim=0) <= 0).any():
-            raise ValueError("Each endmember should have a positive sum over the bands.")
-        if not alive:
-            raise ValueError("The image has no pixel whose sum over the bands is positive.")
-
-    # The HR image
-    if mode not in ("partial", "supervised"):
-        if hr is not None or hr_mask is not None:
-            raise ValueError(f"The mode '{mode}' sees no HR image, but hr or hr_mask was given.")
-        return Y, M, None, None
-    if hr is None or (hr_mask is None) != (mode == "supervised"):
-        raise ValueError(
-            "The mode 'supervised' needs hr and no hr_mask, the mode 'partial' needs both; got "
-            f"mode '{mode}', hr {'missing' if hr is None else 'given'}, "
-            f"hr_mask {'missing' if hr_mask is None else 'given'}."
-        )
-
-    X, mask = _tensor("hr", hr), None
-    if X.shape != (B, scale * h, scale * w):
-        raise ValueError(
-            f"The hr image should have shape {(B, scale * h, scale * w)}, {scale} times the rows "
-            f"and cols of the image, got {tuple(X.shape)}."
-        )
-    if hr_mask is not None:
-        mask = _tensor("hr_mask", hr_mask, dtype=None)
-        if mask.dtype != torch.bool or mask.shape != X.shape[1:] or not mask.any():
-            raise ValueError(
-                f"The hr_mask should be boolean with shape {tuple(X.shape[1:])} and true "
-                f"somewhere, got {mask.dtype} with shape {tuple(mask.shape)}."
-            )
-        X = torch.where(mask, X, 0)
-    _check_finite("hr", X)
-    if not (X.sum(dim=0) > 0).any():
-        raise ValueError("The hr image shows no pixel whose sum over the bands is positive.")
-
-    return Y, M, X, mask
-
-
-def _is_whole(x: object) -> bool:
-    return isinstance(x, Integral) and not isinstance(x, bool)  # those of NumPy as well
-
-
-def _tensor(name: str, x: ArrayLike | Tensor, dtype: torch.dtype | None = torch.float32) -> Tensor:
-    try:
-        x = x if isinstance(x, Tensor) else torch.as_tensor(np.array(x))
-        if x.is_complex():
-            raise TypeError("complex numbers")
-        return x.detach().to("cpu", dtype).contiguous()  # the order of sums is that of memory
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The {name} should be an array of real numbers: {error}.") from error
-
-
-def _check_finite(name: str, x: Tensor) -> None:
-    bad = ~x.isfinite()
-    if bad.any():
-        raise ValueError(
-            f"The {name} should be finite, got {int(bad.sum())} NaN or infinite values, the first "
-            f"at index {tuple(bad.nonzero()[0].tolist())}."
-        )
