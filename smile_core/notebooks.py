@@ -33,12 +33,15 @@ __all__ = [
 ]
 
 import ast
+import base64
 import graphlib
 import hashlib
+import io
 import json
 import jupytext
 import nbformat
 import papermill
+import PIL.Image
 import yaml
 
 from dataclasses import dataclass
@@ -242,7 +245,8 @@ def picture(executed: NotebookNode) -> str:
     r"""Cleans an executed notebook, to be committed beside its text.
 
     What differs from run to run or from machine to machine is left out: times, versions,
-    papermill's remarks. Outputs, execution counts and names of cells are kept.
+    papermill's remarks. Outputs, execution counts and names of cells are kept; images are reduced
+    to 256 colours.
 
     Args:
         executed: The notebook, executed with the defaults of its parameters cell.
@@ -271,6 +275,8 @@ def picture(executed: NotebookNode) -> str:
                 raise ValueError(f"Cell {cell.id} failed. {output.ename}: {output.evalue}")
             if output.get("name") == "stderr":
                 raise ValueError(f"Cell {cell.id} wrote to the error stream.\n{output.text}")
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = _shrink(output.data["image/png"])
 
     _trim(nb)
     nbformat.validate(nb)
@@ -377,6 +383,19 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError):
         return text
+
+
+def _shrink(png: str) -> str:
+    # 256 colours are enough for a figure, and a third of the bytes
+    image = PIL.Image.open(io.BytesIO(base64.b64decode(png)))
+    if image.mode == "P":
+        return png
+
+    buffer = io.BytesIO()
+    image = image.convert("RGB").quantize(256, method=PIL.Image.Quantize.MAXCOVERAGE)
+    image.save(buffer, format="png", optimize=True)
+
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _trim(nb: NotebookNode) -> None:

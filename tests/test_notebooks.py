@@ -1,6 +1,10 @@
 r"""Tests for the smile_core.notebooks module."""
 
+import base64
+import io
 import nbformat
+import numpy as np
+import PIL.Image
 import pytest
 import sys
 
@@ -258,6 +262,21 @@ def test_picture() -> None:
     assert [cell.metadata for cell in nb.cells] == [{}, {"tags": ["nbval-check-output"]}]
     assert nb.cells[1].execution_count == 1
     assert nb.cells[1].outputs == [stream("stdout", "1\n")]
+
+
+def test_picture_reduces_images() -> None:
+    # Up to 256 colours nothing is lost
+    gray = np.arange(256, dtype=np.uint8).repeat(9).reshape(48, 48)
+    image, buffer = PIL.Image.fromarray(gray).convert("RGB"), io.BytesIO()
+    image.save(buffer, format="png", compress_level=0)
+    png = base64.b64encode(buffer.getvalue()).decode()
+    output = nbformat.v4.new_output("display_data", data={"image/png": png})
+
+    nb = nbformat.reads(notebooks.picture(executed(output)), as_version=4)
+    reduced = base64.b64decode(nb.cells[1].outputs[0].data["image/png"])
+    assert len(reduced) < len(buffer.getvalue()) / 3
+    restored = PIL.Image.open(io.BytesIO(reduced)).convert("RGB")
+    assert np.array_equal(np.asarray(restored), np.asarray(image))
 
 
 def test_picture_refused() -> None:
