@@ -175,4 +175,5 @@ print("every constrained solve certified to 1e-9:", bool((table.gap < 1e-9).all(
 #
 # Two scenes, whose references are computed maps.
 # The limits of the claims were set before this code was written, from trials of other code.
+# Endmembers are mixtures of unit-norm pixels: where few pixels are pure, they lie inside those of the scene, and are off even without noise (`tests/test_archetypes.py` has the bound).
 # Other methods are not run here.

@@ -79,6 +79,11 @@ class CrossAttention(nn.Module):
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
 
+        if channels % heads:
+            raise ValueError(
+                f"The channels should be a multiple of {heads} heads, got {channels}."
+            )
+
         self.heads = heads
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)

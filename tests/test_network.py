@@ -189,3 +189,8 @@ def test_statistics() -> None:
     expected = attention(x, guide)[..., :3, :5]
     part = attention(x[..., :3, :5], guide[..., :3, :5], whole)
     torch.testing.assert_close(part, expected)
+
+
+def test_channels() -> None:
+    with pytest.raises(ValueError, match="multiple of 4 heads, got 6"):
+        Smile(10, 3, channels=6)

@@ -11,13 +11,14 @@ from itertools import pairwise
 from torch import Tensor
 
 import smile_core
+import smile_core.unmixing as module
 
 from smile_core import scenes
 from smile_core.degradation import degrade
 from smile_core.lifting import lift, reconcile
 from smile_core.metrics import armse, score
 from smile_core.mixing import convert, fcls, unit, unmix_pixels
-from smile_core.objective import Level, features
+from smile_core.objective import Level, Pair, features
 from smile_core.result import Unmixing
 from smile_core.scenes import Scene
 from smile_core.unmixing import Settings, unmix
@@ -163,6 +164,34 @@ def test_self(scene: Scene, scale: int) -> None:
     # Hence the unmixed image is what comes down, up to what the network disagrees
     down = degrade(u.a_hr, scale, brightness=u.brightness_hr[None])
     assert (down - a).square().mean().sqrt() < 0.03
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+def test_material(scene: Scene, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests what is trained on: the image, and at x4 two resolutions of what is shown."""
+    seen, make_pairs = [], module.make_pairs
+
+    def watch(image: Tensor, M: Tensor, mask: Tensor, *options: object) -> list[Pair]:
+        seen.append((image, mask))
+        return make_pairs(image, M, mask, *options)
+
+    monkeypatch.setattr(module, "make_pairs", watch)
+    hr, kwargs = scene.image, guide(mode, scene.image)
+    y, shown = degrade(hr, 4), torch.ones(32, 32).bool()
+    if mode == "partial":
+        shown[:, 17:] = False
+        kwargs["hr_mask"] = shown
+    unmix(y, scene.M, scale=4, mode=mode, settings=Settings(steps=1, channels=4), **kwargs)
+
+    # Of mixed pixels, those that mix nothing hidden
+    visible = hr * shown
+    half = visible.reshape(180, 16, 2, 16, 2).mean(dim=(2, 4))
+    half_shown = shown.reshape(16, 2, 16, 2).all(dim=3).all(dim=1)
+    expected = [(y, torch.ones(8, 8).bool()), (half, half_shown), (visible, shown)]
+    expected = expected[:1] if mode == "self" else expected
+    for (image, mask), (image_, mask_) in zip(seen, expected, strict=True):
+        torch.testing.assert_close(image * y.norm(dim=0).mean(), image_)
+        assert torch.equal(mask, mask_)
 
 
 @pytest.mark.parametrize("mode", MODES)
