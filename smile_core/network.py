@@ -80,9 +80,7 @@ class CrossAttention(nn.Module):
         super().__init__()
 
         if channels % heads:
-            raise ValueError(
-                f"The channels should be a multiple of {heads} heads, got {channels}."
-            )
+            raise ValueError(f"The channels should be a multiple of {heads}, got {channels}.")
 
         self.heads = heads
         self.query = nn.Conv2d(channels, channels, 1)

@@ -192,5 +192,5 @@ def test_statistics() -> None:
 
 
 def test_channels() -> None:
-    with pytest.raises(ValueError, match="multiple of 4 heads, got 6"):
+    with pytest.raises(ValueError, match="multiple of 4, got 6"):
         Smile(10, 3, channels=6)
