@@ -167,7 +167,9 @@ def test_interrupted(tmp_path: Path) -> None:
     write(tmp_path, "02_b", f"{sleep}time.sleep(100)\n", "after: [01_a]")
     write(tmp_path, "03_c", "# %%\n1\n", "after: [02_b]")
 
-    code = "import sys, pathlib; from smile_core.reproduce import main; sys.exit(main([], {}))"
+    # A shell that starts the tests in the background has them ignore the interrupt
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "import sys, pathlib; from smile_core.reproduce import main; sys.exit(main([], {}))"
     command = [sys.executable, "-c", code.format(f"pathlib.Path({str(tmp_path)!r})")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         pid = tmp_path / "notebooks" / "pid"
