@@ -122,7 +122,7 @@ record.figure(fig, "spectra")
 # ## The certificate
 #
 # Given the endmembers, the abundances that fit best solve a convex problem, and the Frank-Wolfe gap bounds how far a solution is from the best one, without knowing it.
-# It belongs to the solve that the network starts from.
+# It belongs to the solve that the network starts from, not to the maps above.
 
 # %%
 print(f"largest gap, relative to the energy of the pixel: {float(result.gap.max()):.0e}")
@@ -139,7 +139,7 @@ record.figure(fig, "training")
 
 # %% [markdown]
 # Losses are chords between unit spectra, close to angles in radians; they zigzag because each step draws one of four grids and eight orientations.
-# What remains of the SR loss is mostly what no mixture of these endmembers explains: on this scene there is little to learn at this scale.
+# What remains of the SR loss is what no mixture of these endmembers explains, and what cannot be foreseen.
 
 # %% [markdown]
 # ## What we found
@@ -147,7 +147,7 @@ record.figure(fig, "training")
 # %%
 record.numbers({"scores": scores, "gap": float(result.gap.max()), "seconds": result.seconds})
 record.claim(
-    f"Materials and fractions of {scene} are found from the image alone",
+    f"{scene}: SAD and aRMSE below 0.05 from the image alone",
     number=f"SAD {scores['sad_mean']:.3f} rad, aRMSE {scores['armse']:.3f}",
     holds=scores["sad_mean"] < 0.05 and scores["armse"] < 0.05,
     source="ours",

@@ -24,13 +24,14 @@ from typing import Any, Literal
 
 from .data import cache
 from .degradation import degrade, upsample
+from .lifting import lift
 from .metrics import armse, match, psnr, sam, score
-from .mixing import convert
+from .mixing import convert, unit, unmix_pixels
 from .result import Unmixing
 from .scenes import Scene
-from .unmixing import Settings, unmix
+from .unmixing import Settings, factors_of, find_device, unmix
 
-MODES = ("single", "self", "partial", "supervised")
+ROWS = ("single", "lifted", "self", "partial", "supervised", "same data")
 
 
 def fit(image: Tensor, endmembers: int | Tensor, **options: Any) -> Unmixing:
@@ -47,12 +48,13 @@ def fit(image: Tensor, endmembers: int | Tensor, **options: Any) -> Unmixing:
     Returns:
         The result; `seconds` are those of the first call.
     """
-    digest = hashlib.sha256(_package().encode())
+    device = find_device(options.get("device", "auto"))
+    digest = hashlib.sha256(f"{_package()} {device}".encode())
     for name, value in sorted({"image": image, "endmembers": endmembers, **options}.items()):
         if isinstance(value, Tensor):
             array = value.contiguous().numpy()
             digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-        elif name != "progress":
+        elif name not in ("device", "progress"):
             plain = asdict(value) if isinstance(value, Settings) else value
             digest.update(f"{name} {json.dumps(plain)}".encode())
 
@@ -135,9 +137,10 @@ def guidance(
 ) -> pd.DataFrame:
     r"""Compares the four modes on the scene brought down, the scene itself being the HR image.
 
-    In mode `partial` the left half of the HR image is shown. Every mode is scored on the whole
-    scene and on the right half, which `partial` has not seen. The row `same data` is no mode:
-    plain unmixing of the HR image that `supervised` was given.
+    In mode `partial` the left half of the HR image is shown. Every row is scored on the whole
+    scene and on the right half, which `partial` has not seen. Two rows are no modes: `lifted` is
+    `single` brought up by `smile_core.lifting`, from where the network starts, without training;
+    `same data` is plain unmixing of the HR image that `supervised` was given.
 
     Args:
         scene: The scene, cropped to a multiple of `scale`.
@@ -147,13 +150,16 @@ def guidance(
         device: The device.
 
     Returns:
-        A row per seed and mode: `sad` in radians; `lr`, `hr`, `lr_hidden` and `hr_hidden`, the
-        abundance errors at both resolutions, everywhere and where hidden; `psnr` in dB and `sam`
-        in radians of the SR image where hidden, those of bicubic interpolation being
-        `psnr_bicubic` and `sam_bicubic`.
+        A line per seed and row: `sad` in radians; `lr`, `hr`, `lr_hidden` and `hr_hidden`, the
+        errors of the abundances at both resolutions, everywhere and where hidden; `lr_light`, the
+        error of what the light of the LR pixels shows, :math:`A D_\rho`, where `lr` is that of
+        means over the area, :math:`A D`; `psnr` in dB and `sam` in radians of the SR image where
+        hidden, those of bicubic interpolation being `psnr_bicubic` and `sam_bicubic`.
     """
     x, a_ref = scene.image, reference(scene)
     y, a_ref_lr = degrade(x, scale), degrade(a_ref, scale)
+    rho_ref = unmix_pixels(x, unit(scene.M))[1]
+    a_ref_light = degrade(a_ref, scale, brightness=rho_ref[None])
     half = x.shape[-1] // (2 * scale) * scale
     shown = torch.zeros_like(x[0]).bool()
     shown[:, :half] = True
@@ -162,19 +168,27 @@ def guidance(
     bicubic, peak = upsample(y, scale, "bicubic"), float(x.max())
 
     rows = []
-    for seed, mode in itertools.product(range(seeds), (*MODES, "same data")):
+    for seed, mode in itertools.product(range(seeds), ROWS):
         options = {"seed": seed, "settings": settings, "device": device}
         if mode == "same data":
             result = fit(x, scene.R, mode="single", **options)
             a, a_hr = degrade(result.a, scale), result.a
-            x_hr = torch.einsum("br,rhw->bhw", result.M, a_hr) * result.brightness
+            rho_hr = result.brightness
+            x_hr = torch.einsum("br,rhw->bhw", result.M, a_hr) * rho_hr
+        elif mode == "lifted":
+            result = fit(y, scene.R, scale=scale, mode="single", **options)
+            a_hr, rho_hr = result.a, result.brightness
+            for factor in factors_of(scale):
+                a_hr, rho_hr = lift(a_hr, rho_hr, factor)
+            a, x_hr = degrade(a_hr, scale), torch.einsum("br,rhw->bhw", result.M, a_hr) * rho_hr
         else:
             hr = hr_of.get(mode, {})
             result = fit(y, scene.R, scale=scale, mode=mode, **options, **hr)
-            a, a_hr, x_hr = result.a, result.a_hr, result.x_hr
+            a, a_hr, x_hr, rho_hr = result.a, result.a_hr, result.x_hr, result.brightness_hr
 
         permutation, angles = match(result.M, scene.M)
         a, a_hr = a[permutation], a_hr[permutation]
+        light = a if mode == "single" else degrade(a_hr, scale, brightness=rho_hr[None])
         rows.append(
             {
                 "scene": scene.name,
@@ -183,6 +197,7 @@ def guidance(
                 "seed": seed,
                 "sad": float(angles.mean()),
                 "lr": float(armse(a, a_ref_lr)),
+                "lr_light": float(armse(light, a_ref_light)),
                 "hr": float(armse(a_hr, a_ref)),
                 "lr_hidden": float(armse(a[..., hidden_lr], a_ref_lr[..., hidden_lr])),
                 "hr_hidden": float(armse(a_hr[..., hidden], a_ref[..., hidden])),
@@ -203,6 +218,7 @@ def _package() -> str:
     folder = Path(__file__).parent
     names = (
         "archetypes",
+        "checks",
         "degradation",
         "lifting",
         "mixing",

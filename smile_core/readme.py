@@ -33,7 +33,8 @@ def table(figures: Path) -> str:
         run, name = content["provenance"], content["name"]
         if name.startswith("00"):
             continue
-        runs.add(f"{run['date'][:10]}, {run['machine']}, {run['device']}")
+        commit = (run["commit"] or "none")[:7] + (" with changes" if run["dirty"] else "")
+        runs.add(f"{run['date'][:10]}, {run['machine']}, {run['device']}, commit {commit}")
         for claim in content["claims"]:
             link = f"[{name[:2]}](notebooks/{name}.ipynb)"
             verdict = "yes" if claim["holds"] else "**no**"

@@ -31,10 +31,11 @@ class Unmixing:
     Args:
         M: The endmembers :math:`M`, with shape (B, R); unit norm for the convention `share`,
             physical norm, in the unit of the image, otherwise.
-        a: The LR abundances, with shape (R, h, w): the mean of the HR ones, or in mode `single`
-            those of the unmixing task.
+        a: The LR abundances, with shape (R, h, w): the mean of the HR ones over the area of the
+            pixel, or in mode `single` those of the constrained solve, in which bright parts of the
+            pixel count for more.
         a_hr: The HR abundances, with shape (R, H, W).
-        brightness: The LR brightness, with shape (h, w); 0 in dead pixels.
+        brightness: The LR brightness of the constrained solve, with shape (h, w); 0 where dead.
         brightness_hr: The HR brightness, with shape (H, W).
         gap: The Frank-Wolfe gap of the constrained solve at LR from which the network starts,
             relative to the energy of the pixel, with shape (h, w): how far that solve is, at most,

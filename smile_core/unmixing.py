@@ -15,7 +15,7 @@ mode                    sees                            trains on
 ======================= =============================== =====================================
 """
 
-__all__ = ["Mode", "Settings", "find_device", "unmix"]
+__all__ = ["Mode", "Settings", "factors_of", "find_device", "unmix"]
 
 import contextlib
 import platform
@@ -49,7 +49,10 @@ class Settings:
         rounds: The number of rounds of the archetypes.
         steps: The number of training steps.
         learning_rate: The largest learning rate.
-        channels: The width of the network.
+        channels: The width of the network, a multiple of 4.
+
+    Raises:
+        ValueError: If one is not positive, or a count is not a whole number.
     """
 
     restarts: int = 48
@@ -57,6 +60,15 @@ class Settings:
     steps: int = 200
     learning_rate: float = 3e-3
     channels: int = 32
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value <= 0 or (name != "learning_rate" and not isinstance(value, int)):
+                raise ValueError(
+                    f"The {name} should be positive, and whole if a count, got {value!r}."
+                )
+        if self.channels % 4:
+            raise ValueError(f"The channels should be a multiple of 4, got {self.channels}.")
 
 
 def unmix(
@@ -81,7 +93,8 @@ def unmix(
     them about, are kept.
 
     Args:
-        image: The image :math:`Y`, with shape (B, h, w), in any unit proportional to light.
+        image: The image :math:`Y`, with shape (B, h, w), bands first, in any unit proportional to
+            light. `np.moveaxis(cube, -1, 0)` turns (rows, cols, bands) into that.
         endmembers: Their number :math:`R`, to find them in the image, or the endmembers :math:`M`
             themselves, with shape (B, R).
         scale: The scale factor :math:`s` of the SR task, at least 2.
@@ -152,7 +165,7 @@ def unmix(
                 a, M, brightness = convert(a, M, brightness, norms, "area")
             a_hr, brightness_hr = interpolate(a, scale), lift(a, brightness, scale)[1]
         else:
-            factors = _factors(scale)
+            factors = factors_of(scale)
             material = _material(Y, X, mask, M, factors, fitted, seed)
             if material:
                 with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
@@ -243,8 +256,11 @@ def find_device(device: str = "auto") -> torch.device:
         ) from error
 
 
-def _factors(scale: int) -> list[int]:
-    # Powers of two in steps of two, for which the scene holds the most pairs to learn from
+def factors_of(scale: int) -> list[int]:
+    r"""Returns the steps of the SR task: twos where their product is the scale, else the scale.
+
+    Of steps of two, a scene holds the most pairs to learn from.
+    """
     steps = scale.bit_length() - 1
     return [2] * steps if scale == 2**steps else [scale]
 

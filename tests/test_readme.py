@@ -14,7 +14,14 @@ CONTENT = {
         {"claim": "One | two", "number": "3 %", "holds": True, "source": "ours"},
         {"claim": "Four", "number": "5", "holds": False, "source": "ours"},
     ],
-    "provenance": {"date": "2026-01-02T03:04:05", "machine": "M", "device": "cpu", "seconds": 6.7},
+    "provenance": {
+        "date": "2026-01-02T03:04:05",
+        "machine": "M",
+        "device": "cpu",
+        "seconds": 6.7,
+        "commit": "0123456789",
+        "dirty": False,
+    },
 }
 
 
@@ -28,7 +35,7 @@ def test_main(tmp_path: Path) -> None:
     lines = (tmp_path / "README.md").read_text().splitlines()
     assert "| One \\| two | [03](notebooks/03_some.ipynb) | 3 % | yes | 7 |" in lines
     assert "| Four | [03](notebooks/03_some.ipynb) | 5 | **no** | 7 |" in lines
-    assert "All claims are ours. Full profile: 2026-01-02, M, cpu." in lines
+    assert "All claims are ours. Full profile: 2026-01-02, M, cpu, commit 0123456." in lines
     assert "old" not in lines
     assert [lines[0], lines[-1]] == ["before", "after"]
 
