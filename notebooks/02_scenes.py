@@ -71,7 +71,7 @@ for data in loaded.values():
 # %% [markdown]
 # ## Reference abundances
 #
-# White is none of a material, dark is all of the pixel.
+# Dark is none of a material, yellow is all of the pixel.
 
 # %%
 for data in loaded.values():
