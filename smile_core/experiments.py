@@ -17,7 +17,7 @@ import os
 import pandas as pd
 import torch
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from torch import Tensor
 from typing import Any, Literal
@@ -166,29 +166,30 @@ def guidance(
     hr_of = {"partial": {"hr": x, "hr_mask": shown}, "supervised": {"hr": x}}
     hidden, hidden_lr = slice(half, None), slice(half // scale, None)
     bicubic, peak = upsample(y, scale, "bicubic"), float(x.max())
+    psnr_bicubic = psnr(bicubic[..., hidden], x[..., hidden], peak)
+    sam_bicubic = sam(bicubic[..., hidden], x[..., hidden])
 
     rows = []
     for seed, mode in itertools.product(range(seeds), ROWS):
         options = {"seed": seed, "settings": settings, "device": device}
         if mode == "same data":
             result = fit(x, scene.R, mode="single", **options)
-            a, a_hr = degrade(result.a, scale), result.a
-            rho_hr = result.brightness
-            x_hr = torch.einsum("br,rhw->bhw", result.M, a_hr) * rho_hr
+            a_hr, rho_hr = result.a, result.brightness
+            result = replace(result, a=degrade(a_hr, scale), a_hr=a_hr, brightness_hr=rho_hr)
         elif mode == "lifted":
             result = fit(y, scene.R, scale=scale, mode="single", **options)
             a_hr, rho_hr = result.a, result.brightness
             for factor in factors_of(scale):
                 a_hr, rho_hr = lift(a_hr, rho_hr, factor)
-            a, x_hr = degrade(a_hr, scale), torch.einsum("br,rhw->bhw", result.M, a_hr) * rho_hr
+            result = replace(result, a=degrade(a_hr, scale), a_hr=a_hr, brightness_hr=rho_hr)
         else:
             hr = hr_of.get(mode, {})
             result = fit(y, scene.R, scale=scale, mode=mode, **options, **hr)
-            a, a_hr, x_hr, rho_hr = result.a, result.a_hr, result.x_hr, result.brightness_hr
 
         permutation, angles = match(result.M, scene.M)
-        a, a_hr = a[permutation], a_hr[permutation]
-        light = a if mode == "single" else degrade(a_hr, scale, brightness=rho_hr[None])
+        a, a_hr, x_hr = result.a[permutation], result.a_hr[permutation], result.x_hr
+        rho_hr = result.brightness_hr[None]
+        light = a if mode == "single" else degrade(a_hr, scale, brightness=rho_hr)
         rows.append(
             {
                 "scene": scene.name,
@@ -202,9 +203,9 @@ def guidance(
                 "lr_hidden": float(armse(a[..., hidden_lr], a_ref_lr[..., hidden_lr])),
                 "hr_hidden": float(armse(a_hr[..., hidden], a_ref[..., hidden])),
                 "psnr": psnr(x_hr[..., hidden], x[..., hidden], peak),
-                "psnr_bicubic": psnr(bicubic[..., hidden], x[..., hidden], peak),
+                "psnr_bicubic": psnr_bicubic,
                 "sam": sam(x_hr[..., hidden], x[..., hidden]),
-                "sam_bicubic": sam(bicubic[..., hidden], x[..., hidden]),
+                "sam_bicubic": sam_bicubic,
                 "seconds": result.seconds["total"],
             }
         )
