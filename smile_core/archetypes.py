@@ -47,6 +47,8 @@ class Archetypes(NamedTuple):
 
     Args:
         M: The endmembers of the chosen restart, at their physical norms, with shape (B, R).
+        W: The weights :math:`W` of the unit pixels in them, columns in the simplex, with shape
+            (N, R).
         angle: The weighted mean spectral angle of each restart in radians, with shape (restarts,).
         volume: The squared volume that the unit endmembers of each restart span, with shape
             (restarts,).
@@ -54,6 +56,7 @@ class Archetypes(NamedTuple):
     """
 
     M: Tensor
+    W: Tensor
     angle: Tensor
     volume: Tensor
     chosen: int
@@ -143,7 +146,7 @@ def archetypes(
     # Back to all bands, and to the norms of the pixels that they are made of
     M = unit((y @ W[chosen]).clamp_min(0)) * (norms @ W[chosen])
 
-    return Archetypes(M, angle, volume, chosen)
+    return Archetypes(M, W[chosen], angle, volume, chosen)
 
 
 def candidates(

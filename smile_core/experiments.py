@@ -24,12 +24,13 @@ from typing import Any, Literal
 
 from .data import cache
 from .degradation import degrade, upsample
+from .guidance import factors_of
 from .lifting import lift
 from .metrics import armse, match, psnr, sam, score
 from .mixing import convert, unit, unmix_pixels
 from .result import Unmixing
 from .scenes import Scene
-from .unmixing import Settings, factors_of, find_device, unmix
+from .unmixing import Settings, find_device, unmix
 
 ROWS = ("single", "lifted", "self", "partial", "supervised", "same data")
 
@@ -218,13 +219,17 @@ def _package() -> str:
     # What a result depends on beside its arguments
     folder = Path(__file__).parent
     names = (
+        "accessible",
+        "affinity",
         "archetypes",
         "checks",
         "degradation",
+        "guidance",
         "lifting",
         "mixing",
         "network",
         "objective",
+        "refinement",
         "result",
         "unmixing",
     )

@@ -182,6 +182,11 @@ class Smile(nn.Module):
         u, g = self._branches(pixels)
         return self.to_unmixing.statistics(u, g), self.to_sr.statistics(g, u)
 
+    def shared_parameters(self) -> dict[str, list[nn.Parameter]]:
+        r"""Returns the parameters that both tasks share, by the name of their layer."""
+        layers = {"stem": self.stem, "shared.0": self.shared[0], "shared.1": self.shared[1]}
+        return {name: list(layer.parameters()) for name, layer in layers.items()}
+
     def _branches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         f = self.shared(self.stem(pixels))
         return self.unmixing(f), self.sr(f)

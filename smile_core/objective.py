@@ -11,6 +11,9 @@ where :math:`d` is the mean chord between unit spectra, a smooth stand-in for th
 not depend on the brightness. It needs :math:`M^\top M` and :math:`M^\top X` only, whatever the
 number of bands.
 
+The SR and relation losses are the guide of unmixing. On the encoder that the tasks share, a step
+follows their gradient only where it does not oppose that of unmixing (see `smile_core.affinity`).
+
 Overfitting is the danger, for a scene is small. Every pair is shown in its eight orientations, a
 fifth of its tiles is held out, and the weights with the smallest SR loss there are kept: those of
 step zero, which change nothing, if training does not help.
@@ -24,6 +27,7 @@ import torch
 from torch import Tensor
 from typing import NamedTuple
 
+from .affinity import cosine, gate, task_affinity
 from .degradation import degrade
 from .lifting import lift
 from .mixing import Convention, unit, unmix_pixels
@@ -164,6 +168,7 @@ def train(
     steps: int,
     learning_rate: float,
     interval: int = 10,
+    gated: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, list[float]]:
@@ -176,13 +181,18 @@ def train(
         M: The endmembers, with shape (B, R).
         steps: The number of steps.
         learning_rate: The largest learning rate of the schedule.
-        interval: The number of steps between two validations, on the first pair of each image.
+        interval: The number of steps between two validations, on the first pair of each image, and
+            between two measurements of the affinity.
+        gated: Whether the gate keeps the guide from opposing unmixing.
         seed: The seed of pairs and orientations, drawn on the CPU for every device.
         progress: Called with a stage's name, the steps done and their number.
 
     Returns:
-        The history: the three losses of every step, and the held-out SR loss (`validation`) at
-        every `interval`-th step, from step zero on.
+        The history. Of every step: the three losses, and the `cosine` of the gradients of unmixing
+        and of its guide on the shared parameters. Of every `interval`-th step, from step zero on:
+        that cosine for each layer, `cosine.stem` and so on; the task affinities
+        `affinity.sr_to_unmixing` and `affinity.unmixing_to_sr`; and, at the end as well, the
+        held-out SR loss `validation`.
     """
     gram = M.mT @ M
     generator = torch.Generator().manual_seed(seed)
@@ -192,7 +202,9 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=steps, pct_start=rise
     )
-    history: dict[str, list[float]] = {"unmixing": [], "sr": [], "relation": [], "validation": []}
+    shared = network.shared_parameters()
+    parameters = [p for layer in shared.values() for p in layer]
+    history: dict[str, list[float]] = {"validation": []}
     best, weights = float("inf"), {}
 
     for step in range(steps + 1):
@@ -206,25 +218,74 @@ def train(
         if step == steps:
             break
 
-        total: dict[str, Tensor] = {}
-        for pairs in material:
-            drawn = int(torch.randint(len(pairs), (1,), generator=generator))
-            orientation = int(torch.randint(8, (1,), generator=generator))
-            pair = Pair(*(_turn(x, orientation) for x in pairs[drawn]))
-            for name, loss in losses(network, pair, gram, pair.training).items():
-                total[name] = total.get(name, 0) + loss / len(material)
+        drawn = [_draw(pairs, generator) for pairs in material]
+        evaluated = _mean_losses(network, drawn, gram)
+        main, guide = _gradients(evaluated, network, parameters)
+        measured = {name: float(loss.detach()) for name, loss in evaluated.items()}
+        measured["cosine"] = float(cosine(main, guide))
+        if step % interval == 0:
+            measured |= _affinities(network, drawn, gram, shared, main, guide)
+        for name, value in measured.items():
+            history.setdefault(name, []).append(value)
 
-        optimizer.zero_grad(set_to_none=True)
-        sum(total.values()).backward()
+        if gated:
+            for p, g in zip(parameters, gate(main, guide), strict=True):
+                p.grad = g
         optimizer.step()
         schedule.step()
-
-        for name, loss in total.items():
-            history[name].append(float(loss.detach()))
 
     network.load_state_dict(weights)
 
     return history
+
+
+def _draw(pairs: list[Pair], generator: torch.Generator) -> Pair:
+    drawn = int(torch.randint(len(pairs), (1,), generator=generator))
+    orientation = int(torch.randint(8, (1,), generator=generator))
+
+    return Pair(*(_turn(x, orientation) for x in pairs[drawn]))
+
+
+def _mean_losses(network: Smile, pairs: list[Pair], gram: Tensor) -> dict[str, Tensor]:
+    evaluated = [losses(network, pair, gram, pair.training) for pair in pairs]
+    return {name: sum(each[name] for each in evaluated) / len(pairs) for name in evaluated[0]}
+
+
+def _gradients(
+    evaluated: dict[str, Tensor], network: Smile, parameters: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    # All parameters get the gradient of the sum, the shared ones are told apart
+    main = torch.autograd.grad(evaluated["unmixing"], parameters, retain_graph=True)
+    network.zero_grad(set_to_none=True)
+    sum(evaluated.values()).backward()
+
+    return [*main], [p.grad - g for p, g in zip(parameters, main, strict=True)]
+
+
+def _affinities(
+    network: Smile,
+    pairs: list[Pair],
+    gram: Tensor,
+    shared: dict[str, list[Tensor]],
+    main: list[Tensor],
+    guide: list[Tensor],
+) -> dict[str, float]:
+    measured, done = {}, 0
+    for name, layer in shared.items():
+        part = slice(done, done + len(layer))
+        measured[f"cosine.{name}"] = float(cosine(main[part], guide[part]))
+        done = part.stop
+
+    parameters = [p for layer in shared.values() for p in layer]
+    for name, loss, g in (
+        ("sr_to_unmixing", "unmixing", guide),
+        ("unmixing_to_sr", "sr", main),
+    ):
+        measured[f"affinity.{name}"] = task_affinity(
+            lambda loss=loss: _mean_losses(network, pairs, gram)[loss], parameters, g
+        )
+
+    return measured
 
 
 @torch.no_grad()

@@ -37,14 +37,18 @@ class Unmixing:
         a_hr: The HR abundances, with shape (R, H, W).
         brightness: The LR brightness of the constrained solve, with shape (h, w); 0 where dead.
         brightness_hr: The HR brightness, with shape (H, W).
-        gap: The Frank-Wolfe gap of the constrained solve at LR from which the network starts,
-            relative to the energy of the pixel, with shape (h, w): how far that solve is, at most,
-            from its optimum.
+        gap: The certificate, with shape (h, w): how far, at most, the objective of the last solve
+            is from its optimum given the endmembers, for each LR pixel and the HR pixels in it,
+            relative to their energy. The last solve is the accessible one, of LR and HR abundances
+            together (see `smile_core.refinement`), in mode `single` the constrained one at LR.
         dead: The dead pixels, whose sum over the bands is not positive, boolean, with shape
             (h, w). Their abundances are 1 / R.
-        history: Series of the run: `unmixing`, `sr` and `relation` losses of each step, held-out
-            SR loss `validation`, `angle` and `volume` of the restarts, and the index of the
-            `chosen` one. Empty where a stage did not run.
+        history: Series of the run by name: `angle` and `volume` of the restarts, and the index of
+            the `chosen` one; errors of the rehearsal, `rehearsal.lifted` and so on, and the
+            `share` of the network's correction that was taken (see `smile_core.guidance`); losses,
+            held-out SR loss and affinities of the training (see `smile_core.objective.train`);
+            objective and gap of the last solve (see `smile_core.refinement`). What did not run
+            has left nothing.
         mode: The mode, see `smile_core.unmix`.
         convention: What an abundance is, see `smile_core.mixing`.
         scale: The scale factor between LR and HR.

@@ -1,9 +1,11 @@
 r"""Unmixing and super-resolution of a scene, in one call.
 
-The stages: archetypes, or the endmembers that are given; the constrained solve at LR, with its
-certificate; lifting to HR; the corrections of the network, trained on pairs of neighbouring
-resolutions; where an HR image is shown, its own constrained solve. The LR abundances that are
-returned are the HR ones brought down: an LR pixel's share of a material is the mean over its area.
+The stages: archetypes, or the endmembers that are given; the constrained solve at LR; lifting to
+HR, and corrections of the network, trained on pairs of neighbouring resolutions and trusted as far
+as a rehearsal has shown; where an HR image is shown, its own constrained solve; the accessible
+solve of both tasks together, with its certificate. The LR abundances that are returned are the HR
+ones brought down: an LR pixel's share of a material is the mean over its area. Where the rehearsal
+shows that the guide does not help, mode `self` returns what mode `single` does.
 
 ======================= =============================== =====================================
 mode                    sees                            trains on
@@ -15,7 +17,7 @@ mode                    sees                            trains on
 ======================= =============================== =====================================
 """
 
-__all__ = ["Mode", "Settings", "factors_of", "find_device", "unmix"]
+__all__ = ["Mode", "Settings", "find_device", "unmix"]
 
 import contextlib
 import platform
@@ -32,11 +34,12 @@ from torch import Tensor
 from .archetypes import archetypes, candidates
 from .checks import Mode, check_images, check_options
 from .degradation import degrade
-from .lifting import interpolate, lift, reconcile
+from .guidance import guide
+from .lifting import interpolate, lift
 from .mixing import Convention, convert, unit, unmix_pixels
-from .network import Smile
-from .objective import Level, Pair, features, make_pairs, train
+from .objective import Level
 from .progress import Progress, bars
+from .refinement import refine
 from .result import Unmixing
 
 
@@ -50,9 +53,13 @@ class Settings:
         steps: The number of training steps.
         learning_rate: The largest learning rate.
         channels: The width of the network, a multiple of 4.
+        alternations: The number of alternating steps of endmembers and abundances at the end.
+        guidance: The weight :math:`\lambda` of the SR task in the accessible solve.
+        mu: The weight :math:`\mu` of the network's abundances there; 0 leaves the data alone.
 
     Raises:
-        ValueError: If one is not positive, or a count is not a whole number.
+        ValueError: If one is not positive, or a count is not a whole number. The last three may be
+            zero.
     """
 
     restarts: int = 48
@@ -60,13 +67,18 @@ class Settings:
     steps: int = 200
     learning_rate: float = 3e-3
     channels: int = 32
+    alternations: int = 30
+    guidance: float = 1.0
+    mu: float = 0.1
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value <= 0 or (name != "learning_rate" and not isinstance(value, int)):
-                raise ValueError(
-                    f"The {name} should be positive, and whole if a count, got {value!r}."
-                )
+            least = "not negative" if name in ("alternations", "guidance", "mu") else "positive"
+            count = name not in ("learning_rate", "guidance", "mu")
+            fits = value > 0 or (value == 0 and least != "positive")
+            if not fits or (count and not isinstance(value, int)):
+                kind = "a whole number" if count else "a number"
+                raise ValueError(f"The {name} should be {kind}, {least}, got {value!r}.")
         if self.channels % 4:
             raise ValueError(f"The channels should be a multiple of 4, got {self.channels}.")
 
@@ -133,6 +145,7 @@ def unmix(
         level = Y[:, ~dead].norm(dim=0).mean()
         Y, X = Y / level, None if X is None else X / level
 
+        found = pixels = None
         if M is None:
             pixels, area = candidates(Y, hr=X, hr_mask=mask, seed=seed)
             found = archetypes(
@@ -160,33 +173,47 @@ def unmix(
         a, brightness, gap = unmix_pixels(Y, M, fitted)
         watch.stop("solve")
 
-        if mode == "single":
+        up = shown = None
+        if X is not None:
+            shown = torch.ones_like(X[0]).bool() if mask is None else mask
+        if mode != "single":
+            up, network, learned = guide(
+                Level(Y, a, brightness),
+                M,
+                scale,
+                fitted,
+                hr=X,
+                shown=shown,
+                channels=settings.channels,
+                steps=settings.steps,
+                learning_rate=settings.learning_rate,
+                seed=seed,
+                device=torch_device,
+                progress=progress,
+            )
+            history |= learned
+            watch.stop("training")
+
+        if up is None:  # a single task, by choice or because the guide does not help
             if convention == "area":
                 a, M, brightness = convert(a, M, brightness, norms, "area")
             a_hr, brightness_hr = interpolate(a, scale), lift(a, brightness, scale)[1]
         else:
-            factors = factors_of(scale)
-            material = _material(Y, X, mask, M, factors, fitted, seed)
-            if material:
-                with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
-                    torch.random.default_generator.manual_seed(seed)
-                    network = Smile(*M.shape, factors[0], settings.channels).to(torch_device)
-                history |= train(
-                    network,
-                    [[Pair(*(x.to(torch_device) for x in pair)) for pair in m] for m in material],
-                    M.to(torch_device),
-                    steps=settings.steps,
-                    learning_rate=settings.learning_rate,
-                    seed=seed,
-                    progress=progress,
-                )
-                network = network.cpu().eval()
-            watch.stop("training")
-
-            a_hr, brightness_hr = _super_resolve(network, Level(Y, a, brightness), factors)
-            if X is not None:
-                shown = torch.ones_like(brightness_hr).bool() if mask is None else mask
-                a_hr[:, shown], brightness_hr[shown], _ = unmix_pixels(X[:, shown], M, fitted)
+            M, a_hr, brightness_hr, gap, refining = refine(
+                Y,
+                up,
+                M,
+                fitted,
+                guidance=settings.guidance,
+                mu=settings.mu,
+                alternations=settings.alternations,
+                hr=X,
+                shown=shown,
+                pixels=pixels,
+                found=found,
+            )
+            history |= refining
+            a, brightness, _ = unmix_pixels(Y, M, fitted)
             if convention == "area":
                 brightness = convert(a, M, brightness, norms, "area")[2]
                 a_hr, M, brightness_hr = convert(a_hr, M, brightness_hr, norms, "area")
@@ -196,9 +223,10 @@ def unmix(
         if X is not None:
             dead_hr = torch.where(shown, X.sum(dim=0) <= 0, dead_hr)
         a_hr[:, dead_hr], brightness_hr[dead_hr] = 1 / len(a), 0
-        a = a if mode == "single" else degrade(a_hr, scale)
-        a[:, dead] = 1 / len(a)
-        watch.stop("super-resolution")
+        if up is not None:
+            a = degrade(a_hr, scale)
+        a[:, dead], gap[dead] = 1 / len(a), 0
+        watch.stop("refinement")
 
     if dead.any():
         warnings.warn(
@@ -254,56 +282,6 @@ def find_device(device: str = "auto") -> torch.device:
         raise ValueError(
             f"The device should be 'auto' or one that torch has here, got '{device}': {error}"
         ) from error
-
-
-def factors_of(scale: int) -> list[int]:
-    r"""Returns the steps of the SR task: twos where their product is the scale, else the scale.
-
-    Of steps of two, a scene holds the most pairs to learn from.
-    """
-    steps = scale.bit_length() - 1
-    return [2] * steps if scale == 2**steps else [scale]
-
-
-def _material(
-    Y: Tensor,
-    X: Tensor | None,
-    mask: Tensor | None,
-    M: Tensor,
-    factors: list[int],
-    convention: Convention,
-    seed: int,
-) -> list[list[Pair]]:
-    images = [(Y, torch.ones_like(Y[0]).bool())]
-
-    # The resolutions above that of the image, a pixel being shown if all that it mixes is
-    reach = 1
-    for factor in factors if X is not None else []:
-        reach *= factor
-        down = X.shape[-1] // (Y.shape[-1] * reach)
-        shown = torch.ones_like(X[0]) if mask is None else mask.to(X)
-        images.append((degrade(X, down), degrade(shown[None], down)[0] == 1))
-
-    material = [make_pairs(x, M, shown, factors[0], convention, seed) for x, shown in images]
-
-    return [pairs for pairs in material if pairs]
-
-
-@torch.no_grad()
-def _super_resolve(
-    network: Smile | None, level: Level, factors: list[int]
-) -> tuple[Tensor, Tensor]:
-    a, brightness = level.a, level.brightness
-
-    # What the network has learned, it has learned of the first step up; the others are lifted
-    for step, factor in enumerate(factors):
-        a_hr, brightness_hr = lift(a, brightness, factor)
-        if network is not None and step == 0:
-            a_hr = network(features(level), a[None], a_hr[None])[1][0]
-            a_hr = reconcile(a_hr, a, brightness_hr, factor, iterations=1)
-        a, brightness = a_hr, brightness_hr
-
-    return a, brightness
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from smile_core import scenes
+from smile_core.degradation import degrade
 from smile_core.result import FORMAT, Unmixing
 from smile_core.unmixing import Settings, unmix
 
@@ -66,8 +67,9 @@ def test_save(result: Unmixing, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scale", [2, 3])
 def test_build_network(scale: int) -> None:
-    image = 0.1 + torch.rand(6, 16, 18)
-    u = unmix(image, 2, scale=scale, settings=Settings(2, 3, steps=3, channels=12))
+    hr = 0.1 + torch.rand(6, 16 * scale, 18 * scale)
+    options = {"mode": "supervised", "hr": hr, "settings": Settings(2, 3, steps=3, channels=12)}
+    u = unmix(degrade(hr, scale), 2, scale=scale, **options)
     network = u.build_network()
 
     assert not network.training

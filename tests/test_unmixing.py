@@ -11,14 +11,14 @@ from itertools import pairwise
 from torch import Tensor
 
 import smile_core
-import smile_core.unmixing as module
 
-from smile_core import scenes
+from smile_core import guidance, scenes
 from smile_core.degradation import degrade
+from smile_core.guidance import Rehearsal
 from smile_core.lifting import lift, reconcile
 from smile_core.metrics import armse, score
 from smile_core.mixing import convert, fcls, unit, unmix_pixels
-from smile_core.objective import Level, Pair, features
+from smile_core.objective import Level, features
 from smile_core.result import Unmixing
 from smile_core.scenes import Scene
 from smile_core.unmixing import Settings, unmix
@@ -130,24 +130,26 @@ def test_supervised(scene: Scene) -> None:
     y = degrade(scene.image, 2)
     u = unmix(y, scene.M, mode="supervised", hr=scene.image, settings=TINY)
 
-    # Where the HR image is known, there is nothing to guess
+    # Where the HR image is known, there is nothing to guess, but for what the solve trades off
     a, brightness, _ = unmix_pixels(scene.image, unit(scene.M), "share")
-    torch.testing.assert_close(u.a_hr, a, rtol=0, atol=1e-5)
-    torch.testing.assert_close(u.brightness_hr, brightness)
+    assert armse(u.a_hr, a) < 2e-3
+    torch.testing.assert_close(u.brightness_hr, brightness, rtol=1e-2, atol=0)
 
     # In mode `partial`, half of it
     p = unmix(y, scene.M, mode="partial", settings=TINY, **guide("partial", scene.image))
-    torch.testing.assert_close(p.a_hr[..., :16], a[..., :16], rtol=0, atol=1e-5)
+    assert armse(p.a_hr[..., :16], a[..., :16]) < 2e-3
     assert (p.a_hr[..., 16:] - a[..., 16:]).abs().max() > 0.1
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_self(scene: Scene, scale: int) -> None:
-    r"""Tests that the trained network gives the HR abundances, once lifted, then reconciled."""
-    settings = Settings(steps=40, learning_rate=1e-2, channels=8)
+def test_self(scene: Scene, scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests that the network's correction is applied once, at the share of the rehearsal."""
+    monkeypatch.setattr(guidance, "rehearse", lambda *_, **__: Rehearsal(3.0, 2.0, 1.0, 0.7))
+    settings = Settings(steps=60, learning_rate=1e-2, channels=8, mu=1e6)  # moves nothing
     u = unmix(scene.image, scene.M, scale=scale, settings=settings)
     network, y = u.build_network(), scene.image / scene.image.norm(dim=0).mean()
+    assert u.history["share"] == [0.7]
 
     # By a factor of four, in two steps of two, for two has more to learn from
     factor = 2 if scale == 4 else scale
@@ -156,7 +158,8 @@ def test_self(scene: Scene, scale: int) -> None:
     lifted, brightness_hr = lift(a, brightness, factor)
     _, corrected = network(features(Level(y, a, brightness)), a[None], lifted[None])
     assert (corrected[0] - lifted).abs().max() > 0.01
-    a_hr = reconcile(corrected[0], a, brightness_hr, factor, 1)
+    corrected = reconcile(corrected[0], a, brightness_hr, factor, 1)
+    a_hr = 0.3 * lifted + 0.7 * corrected
     if scale == 4:
         a_hr, brightness_hr = lift(a_hr, brightness_hr, 2)
     torch.testing.assert_close(u.a_hr, a_hr, rtol=0, atol=1e-4)
@@ -166,32 +169,33 @@ def test_self(scene: Scene, scale: int) -> None:
     assert (down - a).square().mean().sqrt() < 0.03
 
 
-@pytest.mark.parametrize("mode", MODES[1:])
-def test_material(scene: Scene, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    r"""Tests what is trained on: the image, and at x4 two resolutions of what is shown."""
-    seen, make_pairs = [], module.make_pairs
+@pytest.mark.parametrize("given", [False, True])
+def test_fallback(scene: Scene, given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests that a guide that does not help leaves the very result of mode `single`."""
+    monkeypatch.setattr(guidance, "rehearse", lambda *_, **__: Rehearsal(1.0, 1.0, 1.0, 0.5))
+    endmembers = scene.M if given else 3
+    u, single = (unmix(scene.image, endmembers, mode=m, settings=TINY) for m in ("self", "single"))
 
-    def watch(image: Tensor, M: Tensor, mask: Tensor, *options: object) -> list[Pair]:
-        seen.append((image, mask))
-        return make_pairs(image, M, mask, *options)
+    for name in TENSORS:
+        assert torch.equal(getattr(u, name), getattr(single, name)), name
+    assert not u.network
+    assert u.history["rehearsal.guided"] == [1.0]
+    assert u.mode == "self"
+    assert u.seconds["training"] >= 0
 
-    monkeypatch.setattr(module, "make_pairs", watch)
-    hr, kwargs = scene.image, guide(mode, scene.image)
-    y, shown = degrade(hr, 4), torch.ones(32, 32).bool()
-    if mode == "partial":
-        shown[:, 17:] = False
-        kwargs["hr_mask"] = shown
-    unmix(y, scene.M, scale=4, mode=mode, settings=Settings(steps=1, channels=4), **kwargs)
 
-    # Of mixed pixels, those that mix nothing hidden
-    visible = hr * shown
-    half = visible.reshape(180, 16, 2, 16, 2).mean(dim=(2, 4))
-    half_shown = shown.reshape(16, 2, 16, 2).all(dim=3).all(dim=1)
-    expected = [(y, torch.ones(8, 8).bool()), (half, half_shown), (visible, shown)]
-    expected = expected[:1] if mode == "self" else expected
-    for (image, mask), (image_, mask_) in zip(seen, expected, strict=True):
-        torch.testing.assert_close(image * y.norm(dim=0).mean(), image_)
-        assert torch.equal(mask, mask_)
+@pytest.mark.parametrize("convention", ["share", "plain"])
+def test_accessible_solve(scene: Scene, convention: str) -> None:
+    r"""Tests that the last stage lowers its objective, and tells how far it is from the end."""
+    u = unmix(degrade(scene.image, 2), 3, convention=convention, settings=TINY)
+
+    steps = u.history.get("alternation", [1.0])
+    assert len(steps) == (TINY.alternations + 1 if convention == "share" else 1)
+    assert all(after < before for before, after in pairwise(steps))
+    assert u.history["objective"][-1] < u.history["objective"][0]
+    assert u.history["gap"][-1] < 1e-8 * u.history["objective"][-1]
+    if convention == "share":
+        assert u.history["objective"][0] == pytest.approx(steps[-1], rel=1e-9)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -265,8 +269,10 @@ def test_guidance(scene: Scene) -> None:
     assert unseen[1] < 0.9 * unseen[0]
     assert unseen[2] < 0.9 * unseen[0]
 
-    # It is learned, not lifted: the held-out loss fell
-    for mode in MODES[1:]:
+    # It is learned, not lifted: the held-out loss fell. In mode `self`, too little is left of so
+    # small an image to rehearse, and nothing is learned
+    assert "validation" not in results["self"].history
+    for mode in MODES[2:]:
         validation = results[mode].history["validation"]
         assert min(validation) < validation[0]
 
@@ -428,12 +434,15 @@ def test_too_small_to_train(shape: tuple[int, int], scale: int) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_progress(scene: Scene, mode: str, capsys: pytest.CaptureFixture[str]) -> None:
-    y, calls = degrade(scene.image, 2), []
-    options = {"mode": mode, "settings": TINY, **guide(mode, scene.image)}
+    hr = scenes.synthetic(size=64, endmembers=3, smoothness=2.0, seed=0).image
+    y, calls = degrade(hr, 2), []
+    options = {"mode": mode, "settings": TINY, **guide(mode, hr)}
     unmix(y, 3, progress=lambda *call: calls.append(call), **options)
 
     # Stage by stage, up to the end
-    stages = {"archetypes": TINY.rounds} | ({} if mode == "single" else {"training": TINY.steps})
+    stages = {"archetypes": TINY.rounds}
+    stages |= {"rehearsal": TINY.steps} if mode == "self" else {}
+    stages |= {"training": TINY.steps} if mode != "single" else {}
     assert list(dict.fromkeys(stage for stage, _, _ in calls)) == list(stages)
     for stage, total in stages.items():
         done = [k for name, k, n in calls if name == stage and n == total]
@@ -473,7 +482,7 @@ def test_provenance(scene: Scene) -> None:
     assert u.versions["torch"] == torch.__version__
     assert set(u.versions) == {"python", "torch", "numpy", "smile-companion"}
     stages = dict(u.seconds)
-    assert set(stages) == {"endmembers", "solve", "training", "super-resolution", "total"}
+    assert set(stages) == {"endmembers", "solve", "training", "refinement", "total"}
     assert stages.pop("total") == pytest.approx(sum(stages.values()), abs=1e-3)
     assert repr(u).startswith("Unmixing(3 endmembers, 180 bands, 20 x 20 -> 40 x 40 pixels, mode")
 

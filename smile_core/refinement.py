@@ -1,0 +1,126 @@
+r"""Refinement: the accessible solve on the scene, as the last stage of unmixing.
+
+The theorems speak of images whose brightness is divided out, and it has to be a linear functional
+of the spectrum. Here it is the sum over the bands: pixels and endmembers are divided by it, the
+problem of `smile_core.accessible` is solved, and the result is brought back to endmembers of unit
+norm. In the convention `plain` there is nothing to divide.
+
+Where an HR image is shown, it is the target of the SR task; elsewhere that are the mixtures which
+the network has arrived at, so that its spatial prior is kept.
+"""
+
+__all__ = ["Refined", "refine"]
+
+import torch
+
+from torch import Tensor
+from typing import NamedTuple
+
+from .accessible import Problem, alternate, energy, gaps, solve
+from .archetypes import Archetypes
+from .degradation import degrade
+from .mixing import Convention, unit
+from .objective import Level
+
+
+class Refined(NamedTuple):
+    r"""The scene after the accessible solve.
+
+    Args:
+        M: The endmembers, with shape (B, R).
+        a: The HR abundances, with shape (R, H, W).
+        brightness: The HR brightness, with shape (H, W).
+        gap: The Frank-Wolfe gap of each LR pixel and the HR pixels in it, relative to their
+            energy, with shape (h, w).
+        history: The objective over the alternating steps (`alternation`); the objective and its
+            gap while the abundances are solved for (`objective`, `gap`). All relative to the
+            energy of the scene.
+    """
+
+    M: Tensor
+    a: Tensor
+    brightness: Tensor
+    gap: Tensor
+    history: dict[str, list[float]]
+
+
+def refine(
+    Y: Tensor,
+    up: Level,
+    M: Tensor,
+    convention: Convention,
+    *,
+    guidance: float,
+    mu: float,
+    alternations: int,
+    hr: Tensor | None = None,
+    shown: Tensor | None = None,
+    pixels: Tensor | None = None,
+    found: Archetypes | None = None,
+) -> Refined:
+    r"""Refines HR abundances, and the archetypes with them.
+
+    Args:
+        Y: The LR image, with shape (B, h, w).
+        up: The HR abundances and brightness to start from and to stay near.
+        M: The endmembers, with unit norm for the convention `share`, with shape (B, R).
+        convention: `share` or `plain`, see `smile_core.mixing`.
+        guidance: The weight :math:`\lambda` of the SR task.
+        mu: The weight :math:`\mu` of staying near.
+        alternations: The number of alternating steps of abundances and archetypes, before the
+            abundances are solved for. There are none in the convention `plain`.
+        hr: The HR image, if there is one, with shape (B, H, W).
+        shown: Where it is shown, boolean, with shape (H, W).
+        pixels: The pixels that the archetypes were made of, with shape (B, P).
+        found: The archetypes; `None` if the endmembers were given, and stay.
+
+    Returns:
+        The refined scene, in the same convention.
+    """
+    free = convention != "plain"
+    Y, M, a, rho = (v.double() for v in (Y, M, up.a, up.brightness))
+    scale = a.shape[-1] // Y.shape[-1]
+
+    # Brightness out
+    if free:
+        c = a * M.sum(dim=0)[:, None, None]
+        a, rho, M = c / c.sum(dim=0), rho * c.sum(dim=0), M / M.sum(dim=0)
+        rho = rho.clamp_min(1e-6 * rho.mean())
+    else:
+        rho = torch.ones_like(rho)
+
+    # What was not seen, or is dead, is explained already
+    x = torch.einsum("br,rhw->bhw", M, a)
+    y = _seen(Y, Y.sum(dim=0) > 0, degrade(x, scale, brightness=rho[None]), free)
+    if hr is not None:
+        x = _seen(hr.double(), shown & (hr.sum(dim=0) > 0), x, free)
+
+    # The largest endmember has unit norm, so that the weights mean the same on every scene
+    size = M.norm(dim=0).max()
+    problem = Problem(y / size, x / size, a, rho, guidance, mu)
+    total, history = float(energy(problem).sum()), {}
+
+    if found is not None and free and alternations:
+        V, W = pixels.double(), found.W.cpu().double()
+        W = W * (V.sum(dim=0) / V.norm(dim=0))[:, None]  # of unit pixels, of those divided
+        V = V / V.sum(dim=0)
+        moved = alternate(problem, V / size, W / W.sum(dim=0), iterations=alternations)
+        a, M = moved.a, V @ moved.W
+        history["alternation"] = [F / total for F in moved.objective]
+
+    solution = solve(problem, M / size, a)
+    history["objective"] = [F / total for F in solution.objective]
+    history["gap"] = [gap / total for gap in solution.gap]
+    gap = scale**2 * degrade(gaps(problem, M / size, solution.a)[None], scale)[0]
+    gap, a = gap / energy(problem), solution.a
+
+    # Brightness in
+    if free:
+        c = a * M.norm(dim=0)[:, None, None]
+        a, rho, M = c / c.sum(dim=0), rho * c.sum(dim=0), unit(M)
+
+    return Refined(M.float(), a.float(), rho.float(), gap, history)
+
+
+def _seen(image: Tensor, alive: Tensor, otherwise: Tensor, free: bool) -> Tensor:
+    return torch.where(alive, image / image.sum(dim=0) if free else image, otherwise)

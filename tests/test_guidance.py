@@ -1,0 +1,167 @@
+r"""Tests for the smile_core.guidance module."""
+
+import pytest
+import torch
+
+from torch import Tensor
+
+from smile_core import guidance, scenes
+from smile_core.degradation import degrade
+from smile_core.guidance import Rehearsal, factors_of, guide, learn, material, rehearse, step_up
+from smile_core.lifting import interpolate, lift
+from smile_core.mixing import unit, unmix_pixels
+from smile_core.objective import Level, Pair
+
+OPTIONS = {
+    "channels": 8,
+    "steps": 40,
+    "learning_rate": 3e-3,
+    "seed": 0,
+    "device": torch.device("cpu"),
+}
+
+
+def scene(size: int) -> tuple[Level, Tensor, Tensor]:
+    r"""Returns a scene at two resolutions, LR with abundances, and its endmembers."""
+    data = scenes.synthetic(size=size, endmembers=3, smoothness=1.0, seed=0)
+    x, M = data.image / data.image.norm(dim=0).mean(), unit(data.M)
+    y = degrade(x, 2)
+
+    return Level(y, *unmix_pixels(y, M)[:2]), x, M
+
+
+@pytest.mark.parametrize(
+    ("scale", "factors"), [(2, [2]), (3, [3]), (4, [2, 2]), (6, [6]), (8, [2, 2, 2])]
+)
+def test_factors_of(scale: int, factors: list[int]) -> None:
+    assert factors_of(scale) == factors
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_material(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests what is trained on: the image, and at x4 two resolutions of what is shown."""
+    seen, make_pairs = [], guidance.make_pairs
+
+    def watch(image: Tensor, M: Tensor, mask: Tensor, *options: object) -> list[Pair]:
+        seen.append((image, mask))
+        return make_pairs(image, M, mask, *options)
+
+    monkeypatch.setattr(guidance, "make_pairs", watch)
+    _, x, M = scene(32)
+    y, shown = degrade(x, 4), torch.ones(32, 32).bool()
+    shown[:, 17:] = False
+    hr = {"hr": x * shown, "shown": shown} if given else {}
+    pairs = material(y, M, [2, 2], "share", 0, **hr)
+
+    # Of mixed pixels, those that mix nothing hidden
+    visible = x * shown
+    half = visible.reshape(180, 16, 2, 16, 2).mean(dim=(2, 4))
+    half_shown = shown.reshape(16, 2, 16, 2).all(dim=3).all(dim=1)
+    expected = [(y, torch.ones(8, 8).bool()), (half, half_shown), (visible, shown)]
+    expected = expected if given else expected[:1]
+    assert len(pairs) == len(expected)
+    for (image, mask), (image_, mask_) in zip(seen, expected, strict=True):
+        torch.testing.assert_close(image, image_)
+        assert torch.equal(mask, mask_)
+
+    # Of one tile, nothing is left to train on
+    assert not pairs[0]
+
+
+def test_learn() -> None:
+    level, _, M = scene(64)
+    pairs = material(level.image, M, [2], "share", 0)
+    state = torch.get_rng_state()
+    network, history = learn([[], *pairs], M, 2, **OPTIONS)
+
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not network.training
+    assert len(history["sr"]) == OPTIONS["steps"]
+
+    # The same seed, the same weights
+    again, _ = learn(pairs, M, 2, **OPTIONS)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in network.state_dict().items())
+
+
+def test_step_up() -> None:
+    level, _, M = scene(64)
+    a_hr, brightness_hr = lift(level.a, level.brightness, 2)
+    network, _ = learn(material(level.image, M, [2], "share", 0), M, 2, **OPTIONS)
+
+    # Without a network, or without trust in it, this is lifting
+    for up in (step_up(level, 2), step_up(level, 2, network, 0)):
+        assert torch.equal(up.a, a_hr)
+        assert torch.equal(up.brightness, brightness_hr)
+
+    # In between, it is in between, and in the simplex
+    half, full = (step_up(level, 2, network, share).a for share in (0.5, 1))
+    assert (full - a_hr).abs().max() > 1e-3
+    torch.testing.assert_close(half, (a_hr + full) / 2)
+    assert full.min() >= 0
+    torch.testing.assert_close(full.sum(dim=0), torch.ones(64, 64))
+
+
+def test_rehearsal() -> None:
+    level, _, M = scene(128)
+    h, calls = 64, []
+    r = rehearse(level, M, 2, "share", progress=lambda *c: calls.append(c[0]), **OPTIONS)
+    assert set(calls) == {"rehearsal"}
+
+    # One octave below, from the formulas
+    y = degrade(level.image, 2)
+    a, brightness, _ = unmix_pixels(y, M)
+    for name, estimate in (
+        ("interpolated", interpolate(a, 2)),
+        ("lifted", lift(a, brightness, 2)[0]),
+    ):
+        error = (estimate - level.a).square().sum() / (3 * h * h)
+        assert getattr(r, name) == pytest.approx(float(error), rel=1e-4)
+
+    # The share is the best there, and helps
+    assert 0 <= r.share <= 1
+    assert r.guided <= r.lifted < r.interpolated
+    assert r.helps
+
+
+def test_rehearsal_of_small_images() -> None:
+    level, _, M = scene(16)
+    tiny = Level(level.image[:, :1], level.a[:, :1], level.brightness[:1])
+
+    # Nothing to learn from, then nothing to bring down
+    r = rehearse(level, M, 2, "share", **OPTIONS)
+    assert r.share == 0
+    assert r.guided == r.lifted < r.interpolated
+    assert rehearse(tiny, M, 2, "share", **OPTIONS) == Rehearsal(0, 0, 0, 0)
+    assert guide(tiny, M, 2, "share", **OPTIONS)[0] is None
+
+
+@pytest.mark.parametrize(("share", "trained"), [(0.0, False), (0.5, True)])
+def test_guide(share: float, trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guidance, "rehearse", lambda *_, **__: Rehearsal(3.0, 2.0, 1.0, share))
+    level, _, M = scene(64)
+    up, network, history = guide(level, M, 4, "share", **OPTIONS)
+
+    assert (network is not None) == trained
+    assert history["share"] == [share]
+    assert ("sr" in history) == trained
+    expected = step_up(step_up(level, 2, network, share), 2)
+    assert torch.equal(up.a, expected.a)
+    assert up.a.shape == (3, 128, 128)
+
+
+def test_guide_by_a_part() -> None:
+    level, x, M = scene(64)
+    shown = torch.zeros(64, 64).bool()
+    shown[:, :32] = True
+    up, network, history = guide(level, M, 2, "share", hr=x * shown, shown=shown, **OPTIONS)
+
+    # Where it is shown, the HR image is unmixed itself
+    a, brightness, _ = unmix_pixels(x, M)
+    torch.testing.assert_close(up.a[:, shown], a[:, shown])
+    torch.testing.assert_close(up.brightness[shown], brightness[shown])
+
+    # The rest is trusted as far as held-out tiles are right
+    assert "rehearsal.share" not in history
+    assert 0 < history["share"][0] <= 1
+    expected = step_up(level, 2, network, history["share"][0]).a
+    torch.testing.assert_close(up.a[:, ~shown], expected[:, ~shown])
