@@ -157,6 +157,7 @@ def learn(
     learning_rate: float,
     seed: int,
     device: torch.device,
+    gated: bool = True,
     progress: Progress | None = None,
 ) -> tuple[Smile, dict[str, list[float]]]:
     r"""Creates a network and trains it.
@@ -170,6 +171,7 @@ def learn(
         learning_rate: The largest learning rate.
         seed: The seed of weights and training.
         device: The device to train on.
+        gated: Whether the gate keeps the guide from opposing unmixing.
         progress: Called with a stage's name, the steps done and their number.
 
     Returns:
@@ -185,6 +187,7 @@ def learn(
         M.to(device),
         steps=steps,
         learning_rate=learning_rate,
+        gated=gated,
         seed=seed,
         progress=progress,
     )
