@@ -115,12 +115,24 @@ class CrossAttention(nn.Module):
         Returns:
             The features, with shape (1, C, h, w).
         """
-        gram, q, k = self.statistics(x, guide) if statistics is None else statistics
-        cosine = gram * torch.rsqrt(q[..., :, None] * k[..., None, :] + 1e-12)
-        attention = (self.temperature * cosine).softmax(dim=-1)
+        attention = self.weights(self.statistics(x, guide) if statistics is None else statistics)
         v = self._split(self.value(guide))
 
         return x + self.out((attention @ v).reshape(x.shape))
+
+    def weights(self, statistics: Statistics) -> Tensor:
+        r"""Returns how much each channel of the task attends to each of the other.
+
+        Args:
+            statistics: The sums of the image, see `statistics`.
+
+        Returns:
+            The weights, rows summing to one, with shape (heads, C / heads, C / heads).
+        """
+        gram, q, k = statistics
+        cosine = gram * torch.rsqrt(q[..., :, None] * k[..., None, :] + 1e-12)
+
+        return (self.temperature * cosine).softmax(dim=-1)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.reshape(self.heads, x.shape[1] // self.heads, -1)
