@@ -51,7 +51,8 @@ class Problem(NamedTuple):
 
     Args:
         y: The LR image :math:`Y`, brightness divided out, with shape (B, h, w).
-        x: The target :math:`X_s` of the SR task, brightness divided out, with shape (B, H, W).
+        x: The target :math:`X_s` of the SR task, brightness divided out, with shape (B, H, W); or
+            endmembers :math:`N`, with shape (B, R), where it is :math:`N A_0`.
         a: The abundances :math:`A_0` to stay near, with shape (R, H, W).
         brightness: The HR brightness :math:`\rho`, positive, with shape (H, W).
         guidance: The weight :math:`\lambda` of the SR task, not negative.
@@ -68,7 +69,7 @@ class Problem(NamedTuple):
     @property
     def scale(self) -> int:
         r"""The scale factor :math:`s`."""
-        return self.x.shape[-1] // self.y.shape[-1]
+        return self.a.shape[-1] // self.y.shape[-1]
 
 
 class Solution(NamedTuple):
@@ -159,7 +160,7 @@ def energy(problem: Problem) -> Tensor:
     Returns:
         The energy of each LR pixel and of the HR pixels in it, with shape (h, w).
     """
-    fine = degrade(problem.x.square().sum(dim=0, keepdim=True), problem.scale)[0]
+    fine = degrade(_target_squares(problem)[None], problem.scale)[0]
     return (problem.y.square().sum(dim=0) + problem.guidance * problem.scale**2 * fine) / 2
 
 
@@ -278,7 +279,8 @@ def alternate(
     norm_V, norm_D = _top(_gram(V)), _squared_norm(problem)
 
     M = V @ W
-    F, g = _evaluate(problem, _Terms.of(problem, M), a)
+    terms = _Terms.of(problem, M)
+    F, g = _evaluate(problem, terms, a)
     history: list[tuple[float, ...]] = []
     objectives = [float(F)]
 
@@ -287,22 +289,23 @@ def alternate(
         a_ = project_simplex(a - SAFETY / L_a * g)
         step_a = a_ - a
 
-        g_M, K = _gradient_M(problem, M, a_)
+        # M K - C is the gradient in M
+        K, C, size_a = _moments(problem, a_)
         L_w = (norm_V * _top(K)).clamp_min(torch.finfo(K.dtype).tiny)
-        W_ = project_simplex(W - SAFETY / L_w * (V.mT @ g_M))
+        W_ = project_simplex(W - SAFETY / L_w * (V.mT @ (M @ K - C)))
         step_w, M_ = W_ - W, V @ W_
 
         # Subgradients at the new point: by optimality of each step, and what changed since
-        F, g_ = _evaluate(problem, _Terms.of(problem, M_), a_)
-        g_w = V.mT @ (_gradient_M(problem, M_, a_)[0] - g_M)
+        terms = terms.at(problem, M_)
+        F, g_ = _evaluate(problem, terms, a_)
         xi_a = g_ - g - L_a / SAFETY * step_a
-        xi_w = g_w - L_w / SAFETY * step_w
+        xi_w = V.mT @ ((M_ - M) @ K) - L_w / SAFETY * step_w
 
         n_a, n_w = step_a.norm(), step_w.norm()
         predicted = (1 / SAFETY - 1) * (L_a * n_a**2 + L_w * n_w**2) / 2
-        # How much the gradient in A can change with M: that of M'(M A K - Y D' - l X) in M
-        L_m = norm_V.sqrt() * _cross(problem, M, M_, a_, norm_D)
-        bound = (1 / SAFETY + 1) * (L_a * n_a + L_w * n_w) + L_m * n_w
+        # The gradient in A changes with M by at most |V| |W_ - W| times this
+        L_m = _top(M.mT @ M).sqrt() * size_a + _residual(problem, terms, a_)
+        bound = (1 / SAFETY + 1) * (L_a * n_a + L_w * n_w) + norm_V.sqrt() * L_m * n_w
         subgradient = (xi_a.square().sum() + xi_w.square().sum()).sqrt()
         step = (n_a**2 + n_w**2).sqrt()
 
@@ -318,17 +321,15 @@ class _Terms(NamedTuple):
     gram: Tensor
     y: Tensor
     x: Tensor
-    constant: Tensor
+    squares: tuple[Tensor, Tensor]
 
     @classmethod
     def of(cls, problem: Problem, M: Tensor) -> "_Terms":
-        y, x = problem.y, problem.x
-        return cls(
-            M.mT @ M,
-            _mix(M.mT, y),
-            _mix(M.mT, x),
-            (y.square().sum() + problem.guidance * x.square().sum()) / 2,
-        )
+        squares = problem.y.square().sum(), _target_squares(problem).sum()
+        return cls(M.mT @ M, _mix(M.mT, problem.y), _project_target(problem, M), squares)
+
+    def at(self, problem: Problem, M: Tensor) -> "_Terms":
+        return _Terms(M.mT @ M, _mix(M.mT, problem.y), _project_target(problem, M), self.squares)
 
 
 def _evaluate(problem: Problem, terms: _Terms, a: Tensor) -> tuple[Tensor, Tensor]:
@@ -337,7 +338,7 @@ def _evaluate(problem: Problem, terms: _Terms, a: Tensor) -> tuple[Tensor, Tenso
     G_down, G_a = _mix(terms.gram, down), _mix(terms.gram, a)
 
     F = (
-        terms.constant
+        (terms.squares[0] + problem.guidance * terms.squares[1]) / 2
         + ((G_down / 2 - terms.y) * down).sum()
         + problem.guidance * ((G_a / 2 - terms.x) * a).sum()
         + problem.mu / 2 * away.square().sum()
@@ -351,23 +352,44 @@ def _evaluate(problem: Problem, terms: _Terms, a: Tensor) -> tuple[Tensor, Tenso
     return F, g
 
 
-def _gradient_M(problem: Problem, M: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-    # M K - Y (A D)' - lambda X A', and K = A (D D' + lambda I) A'
+def _moments(problem: Problem, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # K = A (D D' + lambda I) A', C = Y (A D)' + lambda X A', and |A D| |D| + lambda |A|
     down = degrade(a, problem.scale, brightness=problem.brightness[None]).flatten(1)
     a = a.flatten(1)
     K = down @ down.mT + problem.guidance * a @ a.mT
-    cross = problem.y.flatten(1) @ down.mT + problem.guidance * problem.x.flatten(1) @ a.mT
+    x = problem.x if problem.x.ndim == 2 else problem.x.flatten(1)
+    xa = x @ (problem.a.flatten(1) @ a.mT) if problem.x.ndim == 2 else x @ a.mT
+    C = problem.y.flatten(1) @ down.mT + problem.guidance * xa
+    size = _squared_norm(problem).sqrt() * down.norm() + problem.guidance * a.norm()
 
-    return M @ K - cross, K
+    return K, C, size
 
 
-def _cross(problem: Problem, M: Tensor, M_: Tensor, a: Tensor, norm_D: Tensor) -> Tensor:
-    down = degrade(a, problem.scale, brightness=problem.brightness[None]).flatten(1)
-    low = (problem.y.flatten(1) - M_ @ down).norm() + _top(M.mT @ M).sqrt() * down.norm()
-    a = a.flatten(1)
-    high = (problem.x.flatten(1) - M_ @ a).norm() + _top(M.mT @ M).sqrt() * a.norm()
+def _residual(problem: Problem, terms: _Terms, a: Tensor) -> Tensor:
+    # |Y - M A D| |D| + lambda |X - M A|
+    down = degrade(a, problem.scale, brightness=problem.brightness[None])
+    low, high = (
+        square + ((_mix(terms.gram, each) - 2 * projected) * each).sum()
+        for square, projected, each in zip(
+            terms.squares, (terms.y, terms.x), (down, a), strict=True
+        )
+    )
+    norm_D = _squared_norm(problem).sqrt()
 
-    return norm_D.sqrt() * low + problem.guidance * high
+    return norm_D * low.clamp_min(0).sqrt() + problem.guidance * high.clamp_min(0).sqrt()
+
+
+def _project_target(problem: Problem, M: Tensor) -> Tensor:
+    # M' X, of the image or of the mixtures N A_0
+    if problem.x.ndim == 2:
+        return _mix(M.mT @ problem.x, problem.a)
+    return _mix(M.mT, problem.x)
+
+
+def _target_squares(problem: Problem) -> Tensor:
+    if problem.x.ndim == 2:
+        return (_mix(problem.x.mT @ problem.x, problem.a) * problem.a).sum(dim=0)
+    return problem.x.square().sum(dim=0)
 
 
 def _gaps(a: Tensor, g: Tensor) -> Tensor:
@@ -393,20 +415,21 @@ def _top(gram: Tensor) -> Tensor:
 
 
 def _check(problem: Problem, M: Tensor, a: Tensor) -> Tensor:
-    if (problem.y.ndim, problem.x.ndim, M.ndim) != (3, 3, 2):
+    if (problem.y.ndim, problem.a.ndim, M.ndim) != (3, 3, 2) or problem.x.ndim not in (2, 3):
         raise ValueError(
-            "The image y, the target x and the endmembers should have 3, 3 and 2 dimensions, got "
-            f"shapes {tuple(problem.y.shape)}, {tuple(problem.x.shape)} and {tuple(M.shape)}."
+            "The image y, the target x, the abundances to stay near and the endmembers should "
+            f"have 3, 3 or 2, 3 and 2 dimensions, got shapes {tuple(problem.y.shape)}, "
+            f"{tuple(problem.x.shape)}, {tuple(problem.a.shape)} and {tuple(M.shape)}."
         )
-    (B, h, w), (_, H, W), s = problem.y.shape, problem.x.shape, problem.scale
-    R = M.shape[1]
+    (B, h, w), R, s = problem.y.shape, M.shape[1], problem.scale
+    H, W = s * h, s * w
     for name, array, shape in (
-        ("image y", problem.y, (B, h, w)),
-        ("target x", problem.x, (B, s * h, s * w)),
+        ("target x", problem.x, (B, R) if problem.x.ndim == 2 else (B, H, W)),
         ("endmembers", M, (B, R)),
         ("abundances to stay near", problem.a, (R, H, W)),
         ("abundances", a, (R, H, W)),
         ("brightness", problem.brightness, (H, W)),
+        ("image y", problem.y, (B, h, w)),
     ):
         if tuple(array.shape) != shape:
             raise ValueError(f"The {name} should have shape {shape}, got {tuple(array.shape)}.")

@@ -90,10 +90,11 @@ def refine(
         rho = torch.ones_like(rho)
 
     # What was not seen, or is dead, is explained already
-    x = torch.einsum("br,rhw->bhw", M, a)
-    y = _seen(Y, Y.sum(dim=0) > 0, degrade(x, scale, brightness=rho[None]), free)
+    mixed = torch.einsum("br,rhw->bhw", M, degrade(a, scale, brightness=rho[None]))
+    y, x = _seen(Y, Y.sum(dim=0) > 0, mixed, free), M
     if hr is not None:
-        x = _seen(hr.double(), shown & (hr.sum(dim=0) > 0), x, free)
+        mixed = torch.einsum("br,rhw->bhw", M, a)
+        x = _seen(hr.double(), shown & (hr.sum(dim=0) > 0), mixed, free)
 
     # The largest endmember has unit norm, so that the weights mean the same on every scene
     size = M.norm(dim=0).max()
