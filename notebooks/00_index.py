@@ -10,7 +10,7 @@
 #     language: python
 #     name: python3
 #   smile:
-#     after: [01_quickstart, 02_scenes, 08_real, 09_guidance]
+#     after: [01_quickstart, 02_scenes, 03_relationship, 04_existence, 05_accessibility, 06_network, 08_real, 09_guidance, 10_affinity, 11_convergence]
 # ---
 
 # %% [markdown]
@@ -43,18 +43,25 @@ record = Record("00_index", figures, seed=0)
 # | the abstract says | here it is | notebook |
 # |---|---|---|
 # | SMILE unmixes hyperspectral images | one call on a real scene | 01 quickstart |
-# | the tasks are related (*relationship* theorem) | closure and purity on the scenes | 02 scenes |
+# | low resolution is what makes unmixing hard | what bringing down does to scenes | 02 scenes |
+# | *relationship* theorem: the tasks share what they look for | endmembers are the same, abundances tied by $D_\rho$; errors travel down | 03 relationship |
+# | *existence* theorem: positive guidance | when a guided step helps, and the best weight | 04 existence |
+# | *accessibility* theorem: the optimum is reached | a solve with a certificate, and when its optimum is the truth | 05 accessibility |
+# | shared and task-specific representations, cross-attention | the network taken apart, and what its branches hold | 06 network |
 # | unmixing is good on real scenes | native resolution, against references | 08 real |
 # | super-resolution guides unmixing | four modes, LR and HR errors, what training adds | 09 guidance |
+# | task affinity | cosines of gradients, the gate, the share of the guide | 10 affinity |
+# | convergence | objective, gap and step inequalities on the scenes | 11 convergence |
 #
-# The proofs of the three theorems, the affinity of the tasks, ablations and comparisons have no notebook yet.
+# The names of the theorems are the paper's; their statements and proofs are ours.
+# Ablations and comparisons with other methods have no notebook yet.
 
 # %% [markdown]
 # ## How data flows
 #
 # ```text
-# scenes --> degradation, mixing --> archetypes --> network, objective --> unmix --> Unmixing
-#  data       D, simplex, solve      endmembers      shared, SR, attention           M, a, a_hr, gap
+# scenes --> degradation, mixing --> archetypes --> network, objective --> accessible --> Unmixing
+#  data       D, simplex, solve      endmembers      two tasks, guidance    both tasks     M, a, a_hr, gap
 # ```
 #
 # Notebooks call, the package computes.

@@ -66,6 +66,7 @@ print(data.source)
 #
 # `fit` is `smile_core.unmix` with a cache on disk: the same call in another notebook costs nothing.
 # In mode `self` the network has only the image to learn from. It is trained to super-resolve the image brought down, whose answer is the image.
+# How far to trust it is rehearsed one octave below, where the answer is known.
 
 # %%
 settings = smile_core.Settings(steps=steps)
@@ -121,11 +122,13 @@ record.figure(fig, "spectra")
 # %% [markdown]
 # ## The certificate
 #
-# Given the endmembers, the abundances that fit best solve a convex problem, and the Frank-Wolfe gap bounds how far a solution is from the best one, without knowing it.
-# It belongs to the solve that the network starts from, not to the maps above.
+# The last stage solves for the abundances once more: near those of the network, they are to explain the image at both resolutions.
+# Given the endmembers this is a convex problem, and the Frank-Wolfe gap bounds how far a solution is from the best one, without knowing it.
 
 # %%
-print(f"largest gap, relative to the energy of the pixel: {float(result.gap.max()):.0e}")
+certificate = result.history["gap"][-1] / result.history["objective"][-1]
+print(f"objective above its optimum by less than {certificate:.0e} of it")
+print(f"largest gap of a pixel, relative to its energy: {float(result.gap.max()):.0e}")
 
 # %% [markdown]
 # ## Training
@@ -145,7 +148,7 @@ record.figure(fig, "training")
 # ## What we found
 
 # %%
-record.numbers({"scores": scores, "gap": float(result.gap.max()), "seconds": result.seconds})
+record.numbers({"scores": scores, "gap": certificate, "seconds": result.seconds})
 record.claim(
     f"{scene}: SAD and aRMSE below 0.05 from the image alone",
     number=f"SAD {scores['sad_mean']:.3f} rad, aRMSE {scores['armse']:.3f}",
@@ -153,9 +156,9 @@ record.claim(
     source="ours",
 )
 record.claim(
-    "The constrained solve is at its optimum",
-    number=f"gap {float(result.gap.max()):.0e}",
-    holds=float(result.gap.max()) < 1e-9,
+    "The abundances are within 1e-6 of the optimum of their objective",
+    number=f"gap {certificate:.0e} of it",
+    holds=certificate < 1e-6,
     source="ours",
 )
 record.save()
@@ -163,7 +166,7 @@ record.save()
 # %% tags=["nbval-check-output"]
 print("mean spectral angle below 0.05 rad:", scores["sad_mean"] < 0.05)
 print("abundance RMSE below 0.05:", scores["armse"] < 0.05)
-print("constrained solve certified:", bool(result.gap.max() < 1e-9))
+print("abundances certified:", certificate < 1e-6)
 print("abundances sum to one:", bool((result.a_hr.sum(dim=0) - 1).abs().max() < 1e-5))
 
 # %% [markdown]

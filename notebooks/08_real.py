@@ -168,7 +168,7 @@ record.save()
 # %% tags=["nbval-check-output"]
 for name in names:
     print(f"{name}: mean SAD and aRMSE within the limits stated above:", checks[name])
-print("every constrained solve certified to 1e-9:", bool((table.gap < 1e-9).all()))
+print("every solve certified to 1e-6:", bool((table.gap < 1e-6).all()))
 
 # %% [markdown]
 # ## Limits

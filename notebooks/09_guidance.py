@@ -59,7 +59,7 @@ settings = Settings(restarts=restarts, steps=steps)
 # |---|---|
 # | `single` | the LR image; no SR task, HR maps are interpolated |
 # | *lifted* | the LR image; no mode: the HR maps from which the network starts, consistent with the relationship theorem, not trained |
-# | `self` | the LR image, for both tasks |
+# | `self` | the LR image, for both tasks; what the network adds is trusted as far as a rehearsal has shown |
 # | `partial` | also the left half of the HR image |
 # | `supervised` | also the whole HR image |
 # | *same data* | no mode: plain unmixing of the HR image |
@@ -105,7 +105,7 @@ plt.show()
 
 # %% [markdown]
 # Each point is a seed, further left is better. The step from `single` to `lifted` is consistency, that from `lifted` to `self` is training.
-# `supervised` and *same data* coincide where the HR image itself is solved: what counts there is that nothing is lost, not that something is gained.
+# `supervised` and *same data* nearly coincide, for there the HR image itself is solved: what counts is that nothing is lost, not that something is gained.
 
 # %% [markdown]
 # ## Gain over the single task
@@ -165,7 +165,7 @@ quality.round(3)
 
 # %%
 record.numbers({"table": table.to_dict("records"), "gain": gain.reset_index().to_dict("records")})
-limits = {"lifted": (0, 0), "self": (0, 0), "partial": (-5, -10), "supervised": (-5, -10)}
+limits = {"self": (0, 0), "lifted": (0, 0), "partial": (-5, -10), "supervised": (-5, -10)}
 checks = {}
 for s, (mode, (lr, hr_)), region in itertools.product(scales, limits.items(), ("_hidden", "")):
     if (s != 2 and mode not in ("lifted", "self")) or (region == "" and mode != "partial"):

@@ -1,4 +1,4 @@
-r"""The table of claims in the README, from the numbers of the full profile.
+r"""What was found, in the README, from the numbers of the full profile.
 
     python -m smile_core.readme
 
@@ -20,28 +20,39 @@ BEGIN = "<!-- claims: written by `python -m smile_core.readme` from figures/full
 END = "<!-- end of claims -->\n"
 
 
-def table(figures: Path) -> str:
-    r"""Makes the table of claims, in Markdown.
+def table(root: Path) -> str:
+    r"""Makes the table of the notebooks and the list of the claims that do not hold, in Markdown.
 
     Args:
-        figures: The folder of the numbers, `NN_name.json`.
+        root: The folder of `notebooks`, for their titles, and of `figures/full`, for their
+            numbers, `NN_name.json`.
     """
-    lines = ["", "| claim | notebook | number | holds | seconds |", "|---|---|---|---|---|"]
-    runs = set()
-    for path in sorted(figures.glob("[0-9][0-9]_*.json")):
+    rows, lost, runs, count = [], [], set(), 0
+    for path in sorted((root / "figures" / "full").glob("[0-9][0-9]_*.json")):
         content = json.loads(path.read_text("utf-8"))
-        run, name = content["provenance"], content["name"]
+        run, name, claims = content["provenance"], content["name"], content["claims"]
         if name.startswith("00"):
             continue
+
+        link = f"[{name[:2]}](notebooks/{name}.ipynb)"
+        held, count = sum(claim["holds"] for claim in claims), count + len(claims)
+        # What counts most comes first
+        first = f"{claims[0]['claim']}: {claims[0]['number']}" if claims else ""
+        cells = [link, _title(root, name), first, f"{held} of {len(claims)}"]
+        cells.append(f"{run['seconds']:.0f}")
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lost += [f"- {link}: {c['claim']}: **{c['number']}**" for c in claims if not c["holds"]]
+
         commit = (run["commit"] or "none")[:7] + (" with changes" if run["dirty"] else "")
         runs.add(f"{run['date'][:10]}, {run['machine']}, {run['device']}, commit {commit}")
-        for claim in content["claims"]:
-            link = f"[{name[:2]}](notebooks/{name}.ipynb)"
-            verdict = "yes" if claim["holds"] else "**no**"
-            cells = [claim["claim"], link, claim["number"], verdict, f"{run['seconds']:.0f}"]
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
 
-    lines += ["", f"All claims are ours. Full profile: {'; '.join(sorted(runs))}.", ""]
+    lines = [
+        "",
+        "| | notebook | its first claim, measured | hold | seconds |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [*rows, "", f"Of {count} claims, {len(lost)} do not hold:", "", *lost, ""]
+    lines += [f"All claims are ours. Full profile: {'; '.join(sorted(runs))}.", ""]
 
     return "\n".join(lines) + "\n"
 
@@ -64,9 +75,16 @@ def main(root: Path = ROOT) -> int:
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
     with replacing(readme) as path:
-        path.write_text(before + BEGIN + table(root / "figures" / "full") + END + after, "utf-8")
+        path.write_text(before + BEGIN + table(root) + END + after, "utf-8")
 
     return 0
+
+
+def _title(root: Path, name: str) -> str:
+    lines = (root / "notebooks" / f"{name}.py").read_text("utf-8").splitlines()
+    heading = next(line for line in lines if line.startswith("# # "))
+
+    return heading.split(". ", 1)[1]
 
 
 if __name__ == "__main__":

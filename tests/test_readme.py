@@ -28,13 +28,17 @@ CONTENT = {
 def test_main(tmp_path: Path) -> None:
     (tmp_path / "figures" / "full").mkdir(parents=True)
     (tmp_path / "figures" / "full" / "03_some.json").write_text(json.dumps(CONTENT))
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "03_some.py").write_text("# %% [markdown]\n# # 3. A | title. So\n")
     text = f"before\n{readme.BEGIN}old\n{readme.END}after\n"
     (tmp_path / "README.md").write_text(text)
     assert readme.main(tmp_path) == 0
 
     lines = (tmp_path / "README.md").read_text().splitlines()
-    assert "| One \\| two | [03](notebooks/03_some.ipynb) | 3 % | yes | 7 |" in lines
-    assert "| Four | [03](notebooks/03_some.ipynb) | 5 | **no** | 7 |" in lines
+    row = "| [03](notebooks/03_some.ipynb) | A \\| title. So | One \\| two: 3 % | 1 of 2 | 7 |"
+    assert row in lines
+    assert "Of 2 claims, 1 did not hold:" in lines
+    assert "- [03](notebooks/03_some.ipynb): Four: **5**" in lines
     assert "All claims are ours. Full profile: 2026-01-02, M, cpu, commit 0123456." in lines
     assert "old" not in lines
     assert [lines[0], lines[-1]] == ["before", "after"]
@@ -51,4 +55,4 @@ def test_readme_tells_the_numbers_of_the_full_profile() -> None:
         pytest.skip("no run of the full profile")
 
     written = text.split(readme.BEGIN, 1)[1].split(readme.END, 1)[0]
-    assert written == readme.table(ROOT / "figures" / "full")
+    assert written == readme.table(ROOT)
