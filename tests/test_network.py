@@ -194,3 +194,14 @@ def test_statistics() -> None:
 def test_channels() -> None:
     with pytest.raises(ValueError, match="multiple of 4, got 6"):
         Smile(10, 3, channels=6)
+
+
+def test_shared_parameters() -> None:
+    r"""Tests that they are those before the branches: all, and no others."""
+    network = Smile(7, 3, channels=8)
+    shared = [p for layer in network.shared_parameters().values() for p in layer]
+
+    features = network.shared(network.stem(torch.rand(1, 11, 4, 4)))
+    used = torch.autograd.grad(features.sum(), [*network.parameters()], allow_unused=True)
+    expected = [p for p, g in zip(network.parameters(), used, strict=True) if g is not None]
+    assert {id(p) for p in shared} == {id(p) for p in expected}

@@ -266,3 +266,69 @@ def test_several_images(scene: tuple[Tensor, Tensor]) -> None:
         expected = sum(values[name] for values in trained) / 2
         assert history[name][0] == pytest.approx(expected.item(), rel=1e-4)
     assert history["validation"][0] == pytest.approx(sum(held_out).item() / 2, rel=1e-4)
+
+
+def test_affinity(scene: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests what is measured of the two tasks while they are trained, and what the gate does."""
+    image, M = scene
+    material = [make_pairs(image, M, show_all(image), 2, "share", 0)]
+    gate, steps = objective.gate, []
+
+    def watch(main: list[Tensor], guide: list[Tensor]) -> list[Tensor]:
+        gated = gate(main, guide)
+        steps.append([torch.cat([g.flatten() for g in each]) for each in (main, guide, gated)])
+        return gated
+
+    monkeypatch.setattr(objective, "gate", watch)
+    options = {"steps": 45, "learning_rate": 1e-2, "interval": 20}
+    network, free = make_network(M), make_network(M)
+    history = train(network, material, M, **options)
+    assert len(steps) == 45
+
+    # Of every step, of the steps 0, 20 and 40
+    layers = list(network.shared_parameters())
+    assert len(history["cosine"]) == 45
+    for name in [f"cosine.{layer}" for layer in layers] + [
+        "affinity.sr_to_unmixing",
+        "affinity.unmixing_to_sr",
+    ]:
+        assert len(history[name]) == 3
+        assert history[name][0] == 0  # heads of zero let nothing through
+        assert -1 <= history[name][-1] <= 1
+
+    # The cosine of what the gate got; where it is negative, unmixing is served as if alone
+    for measured, (main, guide, gated) in zip(history["cosine"], steps, strict=True):
+        expected = torch.nn.functional.cosine_similarity(main, guide, dim=0)
+        assert measured == pytest.approx(expected.item(), abs=1e-5)
+        served = main @ (main + guide) if measured > 0 else main @ main
+        torch.testing.assert_close(main @ gated, served, rtol=1e-3, atol=1e-9)
+    assert min(history["cosine"]) < 0 < max(history["cosine"])
+
+    # Without the gate, other weights
+    train(free, material, M, **options, gated=False)
+    assert len(steps) == 45
+    assert not torch.equal(free.stem.weight, network.stem.weight)
+
+
+def test_gradients_of_the_tasks(scene: tuple[Tensor, Tensor]) -> None:
+    r"""Tests that the two gradients add up to that of all losses, and are those of their own."""
+    image, M = scene
+    pair = make_pairs(image, M, show_all(image), 2, "share", 0)[0]
+    network = make_network(M)
+    for head in (network.head, network.head_hr):
+        torch.nn.init.normal_(head.weight, std=0.1)
+    shared = [p for layer in network.shared_parameters().values() for p in layer]
+
+    evaluated = losses(network, pair, M.T @ M, pair.training)
+    main, guide = objective._gradients(evaluated, network, shared)
+    for ours, names in ((main, ["unmixing"]), (guide, ["sr", "relation"])):
+        evaluated = losses(network, pair, M.T @ M, pair.training)
+        expected = torch.autograd.grad(sum(evaluated[name] for name in names), shared)
+        for g, h in zip(ours, expected, strict=True):
+            torch.testing.assert_close(g, h, rtol=1e-3, atol=1e-5)
+
+    # All other parameters have that of the sum
+    evaluated = losses(network, pair, M.T @ M, pair.training)
+    expected = torch.autograd.grad(sum(evaluated.values()), [*network.sr.parameters()])
+    for p, h in zip(network.sr.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, h)
