@@ -45,12 +45,12 @@ def test_the_truth_stays(convention: str) -> None:
 def test_the_image_is_explained(guidance: float) -> None:
     r"""Tests that poor abundances come nearer to those that come down to the image.
 
-    By the existence theorem, LR abundances are the mean of those of the image, with weight one, and
-    those that it starts from, with s^2 times the guidance.
+    By the existence theorem, LR abundances are the mean of those of the image, with weight one,
+    and those that it starts from, with s^2 times the guidance.
     """
     y, up, M = scene()
     poor = Level(y, (up.a + 1 / 3) / 2, up.brightness)
-    options = OPTIONS | {"guidance": guidance, "mu": 1e-3}
+    options = OPTIONS | {"guidance": guidance, "mu": 1e-6}
     refined = refine(y, poor, M, "share", **options)
 
     a = unmix_pixels(y, M)[0]
@@ -64,7 +64,7 @@ def test_the_image_is_explained(guidance: float) -> None:
     # Monotone, and certified
     objective, gap = refined.history["objective"], refined.history["gap"]
     assert objective[-1] < objective[0]
-    assert gap[-1] < 1e-8 * objective[-1]
+    assert gap[-1] < (1e-8 * objective[-1] if guidance else 1e-7)  # without, it is hardly convex
     assert refined.gap.shape == (8, 8)
     assert refined.gap.min() >= 0
     assert refined.gap.max() < 1e-6
