@@ -222,7 +222,8 @@ def solve(
     """
     a = _check(problem, M, problem.a if a is None else a)
     terms, step = _Terms.of(problem, M), 1 / lipschitz(problem, M)
-    floor = tolerance**2 * energy(problem).sum()
+    # Of a perfect fit, less than that is rounding
+    floor = max(tolerance**2, 1e-14) * energy(problem).sum()
 
     F, g = _evaluate(problem, terms, a)
     history = [(float(F), float(_gaps(a, g).sum()))]
@@ -261,7 +262,8 @@ def alternate(
         V: The candidates, pixels whose brightness is divided out, with shape (B, P).
         W: The weights to start from, columns in the simplex, with shape (P, R).
         a: The abundances to start from; those to stay near if `None`.
-        iterations: The number of iterations, each a step in the abundances and one in the weights.
+        iterations: The number of iterations, each a step in the abundances and one in the weights,
+            at least 1.
 
     Returns:
         The factors, and the history of the steps.
@@ -274,6 +276,8 @@ def alternate(
             f"The weights should have a row for each of the {V.shape[1]} candidates, got shape "
             f"{tuple(W.shape)}."
         )
+    if iterations < 1:
+        raise ValueError(f"The iterations should be at least 1, got {iterations}.")
     a = _check(problem, V @ W, problem.a if a is None else a)
     W = project_simplex(W)
     norm_V, norm_D = _top(_gram(V)), _squared_norm(problem)
