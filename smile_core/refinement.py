@@ -9,7 +9,7 @@ Where an HR image is shown, it is the target of the SR task; elsewhere that are 
 the network has arrived at, so that its spatial prior is kept.
 """
 
-__all__ = ["Refined", "refine"]
+__all__ = ["Refined", "divide", "pose", "refine"]
 
 import torch
 
@@ -77,11 +77,60 @@ def refine(
     Returns:
         The refined scene, in the same convention.
     """
+    weights = {"guidance": guidance, "mu": mu}
+    problem, M, size = pose(Y, up, M, convention, **weights, hr=hr, shown=shown)
+    a, history = problem.a, {}
+    total = float(energy(problem).sum())
+
+    if found is not None and convention != "plain" and alternations:
+        V, W = divide(pixels, found, size)
+        moved = alternate(problem, V, W, iterations=alternations)
+        a, M = moved.a, V @ moved.W
+        history["alternation"] = [F / total for F in moved.objective]
+
+    solution = solve(problem, M, a)
+    history["objective"] = [F / total for F in solution.objective]
+    history["gap"] = [gap / total for gap in solution.gap]
+    gap = problem.scale**2 * degrade(gaps(problem, M, solution.a)[None], problem.scale)[0]
+    gap, a, rho, M = gap / energy(problem), solution.a, problem.brightness, M * size
+
+    # Brightness in
+    if convention != "plain":
+        c = a * M.norm(dim=0)[:, None, None]
+        a, rho, M = c / c.sum(dim=0), rho * c.sum(dim=0), unit(M)
+
+    return Refined(M.float(), a.float(), rho.float(), gap, history)
+
+
+def pose(
+    Y: Tensor,
+    up: Level,
+    M: Tensor,
+    convention: Convention,
+    *,
+    guidance: float,
+    mu: float,
+    hr: Tensor | None = None,
+    shown: Tensor | None = None,
+) -> tuple[Problem, Tensor, Tensor]:
+    r"""Poses the problem of a scene, with the brightness divided out.
+
+    Args:
+        Y: The LR image, with shape (B, h, w).
+        up: The HR abundances and brightness to start from and to stay near.
+        M: The endmembers, with shape (B, R).
+        convention: `share` or `plain`, see `smile_core.mixing`.
+        guidance: The weight :math:`\lambda` of the SR task.
+        mu: The weight :math:`\mu` of staying near.
+        hr: The HR image, if there is one, with shape (B, H, W).
+        shown: Where it is shown, boolean, with shape (H, W).
+
+    Returns:
+        The problem; the endmembers in its units, with shape (B, R); and the largest norm of an
+        endmember, by which all spectra are divided, so that weights mean the same on every scene.
+    """
     free = convention != "plain"
     Y, M, a, rho = (v.double() for v in (Y, M, up.a, up.brightness))
-    scale = a.shape[-1] // Y.shape[-1]
-
-    # Brightness out
     if free:
         c = a * M.sum(dim=0)[:, None, None]
         a, rho, M = c / c.sum(dim=0), rho * c.sum(dim=0), M / M.sum(dim=0)
@@ -90,37 +139,33 @@ def refine(
         rho = torch.ones_like(rho)
 
     # What was not seen, or is dead, is explained already
-    mixed = torch.einsum("br,rhw->bhw", M, degrade(a, scale, brightness=rho[None]))
-    y, x = _seen(Y, Y.sum(dim=0) > 0, mixed, free), M
+    down = degrade(a, a.shape[-1] // Y.shape[-1], brightness=rho[None])
+    y, x = _seen(Y, Y.sum(dim=0) > 0, torch.einsum("br,rhw->bhw", M, down), free), M
     if hr is not None:
         mixed = torch.einsum("br,rhw->bhw", M, a)
         x = _seen(hr.double(), shown & (hr.sum(dim=0) > 0), mixed, free)
-
-    # The largest endmember has unit norm, so that the weights mean the same on every scene
     size = M.norm(dim=0).max()
-    problem = Problem(y / size, x / size, a, rho, guidance, mu)
-    total, history = float(energy(problem).sum()), {}
 
-    if found is not None and free and alternations:
-        V, W = pixels.double(), found.W.cpu().double()
-        W = W * (V.sum(dim=0) / V.norm(dim=0))[:, None]  # of unit pixels, of those divided
-        V = V / V.sum(dim=0)
-        moved = alternate(problem, V / size, W / W.sum(dim=0), iterations=alternations)
-        a, M = moved.a, V @ moved.W
-        history["alternation"] = [F / total for F in moved.objective]
+    return Problem(y / size, x / size, a, rho, guidance, mu), M / size, size
 
-    solution = solve(problem, M / size, a)
-    history["objective"] = [F / total for F in solution.objective]
-    history["gap"] = [gap / total for gap in solution.gap]
-    gap = scale**2 * degrade(gaps(problem, M / size, solution.a)[None], scale)[0]
-    gap, a = gap / energy(problem), solution.a
 
-    # Brightness in
-    if free:
-        c = a * M.norm(dim=0)[:, None, None]
-        a, rho, M = c / c.sum(dim=0), rho * c.sum(dim=0), unit(M)
+def divide(pixels: Tensor, found: Archetypes, size: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Brings the archetypes to the units of the problem, :math:`M = V W`.
 
-    return Refined(M.float(), a.float(), rho.float(), gap, history)
+    Args:
+        pixels: The pixels that the archetypes were made of, with shape (B, P).
+        found: The archetypes.
+        size: What `pose` has divided spectra by.
+
+    Returns:
+        The candidates :math:`V`, with shape (B, P), and their weights :math:`W`, columns in the
+        simplex, with shape (P, R).
+    """
+    V, W = pixels.double(), found.W.cpu().double()
+    # Weights of unit pixels become those of pixels whose sum over the bands is one
+    W = W * (V.sum(dim=0) / V.norm(dim=0))[:, None]
+
+    return V / V.sum(dim=0) / size, W / W.sum(dim=0)
 
 
 def _seen(image: Tensor, alive: Tensor, otherwise: Tensor, free: bool) -> Tensor:
