@@ -6,7 +6,7 @@ permutation. The LR reference is the block mean of the HR reference. A fit is co
 result is cached under a hash of everything that it depends on, the source of the package included.
 """
 
-__all__ = ["fit", "guidance", "native", "reference"]
+__all__ = ["fit", "guidance", "native", "reference", "start", "sweep"]
 
 import contextlib
 import functools
@@ -17,17 +17,21 @@ import os
 import pandas as pd
 import torch
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from torch import Tensor
 from typing import Any, Literal
 
+from .archetypes import archetypes, candidates
 from .data import cache
 from .degradation import degrade, upsample
-from .guidance import factors_of
+from .guidance import factors_of, learn, material, step_up
 from .lifting import lift
 from .metrics import armse, match, psnr, sam, score
 from .mixing import convert, unit, unmix_pixels
+from .objective import Level
+from .refinement import refine
 from .result import Unmixing
 from .scenes import Scene
 from .unmixing import Settings, find_device, unmix
@@ -212,6 +216,99 @@ def guidance(
         )
 
     return pd.DataFrame(rows)
+
+
+def start(
+    scene: Scene, scale: int, seed: int, settings: Settings = Settings(), device: str = "auto"
+) -> tuple[Level, Tensor]:
+    r"""Brings a scene down and unmixes it alone, which is where the guide starts from.
+
+    Args:
+        scene: The scene, cropped to a multiple of `scale`.
+        scale: The scale factor.
+        seed: The seed.
+        settings: The hyper-parameters.
+        device: The device.
+
+    Returns:
+        The scene at LR, with pixels of about unit norm, and the endmembers, with shape (B, R).
+    """
+    y = degrade(scene.image, scale)
+    options = {"scale": scale, "seed": seed, "settings": settings, "device": device}
+    alone = fit(y, scene.R, mode="single", **options)
+    size = y.norm(dim=0).mean()
+
+    return Level(y / size, alone.a, alone.brightness / size), alone.M
+
+
+def sweep(
+    scene: Scene,
+    scale: int,
+    seed: int,
+    shares: Sequence[float],
+    settings: Settings = Settings(),
+    device: str = "auto",
+) -> pd.DataFrame:
+    r"""Takes one share of the network's correction after the other, whatever the rehearsal says.
+
+    All else is as in mode `self`. Where that trains no network, because the rehearsal gave it no
+    share, one is trained here, if there is enough to train on.
+
+    Args:
+        scene: The scene, cropped to a multiple of `scale`.
+        scale: The scale factor.
+        seed: The seed.
+        shares: The shares, in [0, 1].
+        settings: The hyper-parameters.
+        device: The device.
+
+    Returns:
+        A row per share, the one that the rehearsal chose among them: `share`; `lr` and `hr`, the
+        errors of the abundances. The same in all rows: `chosen`; `best_lr` and `best_hr`, the
+        shares of the smallest errors; `trained`, whether mode `self` trained a network, and
+        `fallback`, whether it returned the result of `single`.
+    """
+    level, M = start(scene, scale, seed, settings, device)
+    options = {"scale": scale, "seed": seed, "settings": settings, "device": device}
+    history = fit(degrade(scene.image, scale), scene.R, mode="self", **options).history
+    chosen = history["rehearsal.share"][0]
+
+    # The same as in mode `self`, where that trains one
+    factors, torch_device = factors_of(scale), find_device(device)
+    network, pairs = None, material(level.image, M, factors, "share", seed)
+    if any(pairs):
+        names = ("channels", "steps", "learning_rate")
+        options = {name: getattr(settings, name) for name in names}
+        network, _ = learn(pairs, M, factors[0], seed=seed, device=torch_device, **options)
+
+    # The archetypes of `start`, with their weights
+    pixels, area = (v.to(torch_device) for v in candidates(level.image, seed=seed))
+    options = {name: getattr(settings, name) for name in ("restarts", "rounds")}
+    found = archetypes(pixels, scene.R, area=area, seed=seed, **options)
+    options = {name: getattr(settings, name) for name in ("guidance", "mu", "alternations")}
+    options |= {"pixels": pixels.cpu(), "found": found}
+
+    rows, a_ref = [], reference(scene)
+    for share in sorted({*shares, chosen}):
+        up = step_up(level, factors[0], network, share)
+        for factor in factors[1:]:
+            up = step_up(up, factor)
+        refined = refine(level.image, up, M, "share", **options)
+        a = refined.a[match(refined.M, scene.M)[0]]
+        lr, hr = armse(degrade(a, scale), degrade(a_ref, scale)), armse(a, a_ref)
+        rows.append({"share": share, "lr": float(lr), "hr": float(hr)})
+    table = pd.DataFrame(rows)
+
+    return table.assign(
+        scene=scene.name,
+        scale=scale,
+        seed=seed,
+        chosen=chosen,
+        best_lr=table["share"][table["lr"].idxmin()],
+        best_hr=table["share"][table["hr"].idxmin()],
+        trained="sr" in history,
+        fallback="share" not in history,
+    )
 
 
 @functools.cache

@@ -5,9 +5,13 @@ import torch
 
 from pathlib import Path
 
-from smile_core import Settings, experiments, scenes
+from smile_core import Settings, experiments, guidance, scenes, unmix
 from smile_core.degradation import degrade
+from smile_core.guidance import Rehearsal, step_up
+from smile_core.metrics import armse, match
 from smile_core.mixing import unit, unmix_pixels
+from smile_core.network import Smile
+from smile_core.objective import Level
 
 SMALL = Settings(restarts=4, rounds=10, steps=10, channels=8)
 
@@ -86,3 +90,73 @@ def test_guidance() -> None:
 
     # The HR image is worth having
     assert table.loc["same data", "hr"] < table.loc["single", "hr"]
+
+
+def test_start() -> None:
+    r"""Tests that guidance starts from the solve of the image, by the spectra themselves."""
+    scene = scenes.synthetic(size=32, endmembers=3, snr=float("inf"))
+    level, M = experiments.start(scene, 2, 0, SMALL)
+    assert level.a.shape == (3, 16, 16)
+
+    # Pixels of about unit norm, and of unit endmembers
+    assert level.image.norm(dim=0).mean() == pytest.approx(1, rel=1e-5)
+    torch.testing.assert_close(M.norm(dim=0), torch.ones(3))
+    mixed = torch.einsum("br,rhw->bhw", M, level.a) * level.brightness
+    assert (mixed - level.image).norm() < 0.05 * level.image.norm()
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_sweep(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests the errors against those of `unmix`, told to take the same shares."""
+    scene = scenes.synthetic(size=64, endmembers=3, smoothness=1.0)
+    y, a_ref = degrade(scene.image, scale), experiments.reference(scene)
+
+    monkeypatch.setattr(guidance, "rehearse", lambda *_, **__: Rehearsal(3.0, 2.0, 1.0, 0.4))
+    table = experiments.sweep(scene, scale, 0, [1], SMALL)
+    assert table["share"].tolist() == [0.4, 1]
+    for row in table.itertuples():
+        rehearsal = Rehearsal(3.0, 2.0, 1.0, row.share)
+        monkeypatch.setattr(guidance, "rehearse", lambda *_, r=rehearsal, **__: r)
+        result = unmix(y, 3, scale=scale, mode="self", seed=0, settings=SMALL)
+        order = match(result.M, scene.M)[0]
+        hr, lr = armse(result.a_hr[order], a_ref), armse(result.a[order], degrade(a_ref, scale))
+        assert (row.hr, row.lr) == pytest.approx((float(hr), float(lr)), rel=1e-4)
+    assert table["hr"].nunique() == 2
+
+    # What is the same in all rows
+    assert (table["chosen"] == 0.4).all()
+    assert (table["best_lr"] == table["share"][int(table["lr"].argmin())]).all()
+    assert (table["best_hr"] == table["share"][int(table["hr"].argmin())]).all()
+    assert table["trained"].all()
+    assert not table["fallback"].any()
+
+
+@pytest.mark.parametrize("errors", [(3.0, 2.0, 2.0, 0.0), (1.0, 2.0, 2.0, 0.4)])
+def test_sweep_where_unmix_trains_nothing(
+    errors: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guidance, "rehearse", lambda *_, **__: Rehearsal(*errors))
+    scene = scenes.synthetic(size=64, endmembers=3, smoothness=1.0)
+    table = experiments.sweep(scene, 2, 0, [0, 1], SMALL)
+
+    # Shares are taken all the same, of a network that is trained for that
+    assert set(table["share"]) == {0, errors[3], 1}
+    assert table["hr"].nunique() == len(table)
+    assert not table["trained"].any()
+    assert (table["fallback"] == (errors[3] > 0)).all()
+
+
+def test_sweep_of_small_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = []
+
+    def watch(level: Level, factor: int, network: Smile | None, share: float) -> Level:
+        networks.append(network)
+        return step_up(level, factor, network, share)
+
+    monkeypatch.setattr(experiments, "step_up", watch)
+    table = experiments.sweep(scenes.synthetic(size=16, endmembers=3), 2, 0, [0, 1], SMALL)
+
+    # Nothing to learn from: whatever the share, this is lifting
+    assert networks == [None, None]
+    assert table["hr"].nunique() == 1
+    assert (table["chosen"] == 0).all()
