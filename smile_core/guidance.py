@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from .affinity import best_share
 from .degradation import degrade
 from .lifting import interpolate, lift, reconcile
-from .mixing import Convention, unmix_pixels
+from .mixing import Convention, project_simplex, unmix_pixels
 from .network import Smile
 from .objective import Level, Pair, features, make_pairs, train
 from .progress import Progress
@@ -210,9 +210,8 @@ def step_up(level: Level, factor: int, network: Smile | None = None, share: floa
     """
     a_hr, brightness_hr = lift(level.a, level.brightness, factor)
     if network is not None and share > 0:
-        guided = network(features(level), level.a[None], a_hr[None])[1][0]
-        guided = reconcile(guided, level.a, brightness_hr, factor, iterations=1)
-        a_hr = a_hr + share * (guided - a_hr)
+        given = features(level), level.a[None], a_hr[None]
+        a_hr = _correct(network, given, brightness_hr, share)
 
     return Level(level.image, a_hr, brightness_hr)
 
@@ -256,9 +255,8 @@ def rehearse(
     if any(pairs):
         show = progress and (lambda _, step, steps: progress("rehearsal", step, steps))
         network, _ = learn(pairs, M, factor, seed=seed, progress=show, **options)
-        corrected = step_up(below, factor, network).a
-        share = best_share(lifted, corrected, truth)
-        guided = lifted + share * (corrected - lifted)
+        share = best_share(lifted, step_up(below, factor, network).a, truth)
+        guided = step_up(below, factor, network, share).a
 
     errors = (float((a - truth).square().mean()) for a in (interpolated, lifted, guided))
 
@@ -269,9 +267,20 @@ def rehearse(
 def _held_out_share(
     network: Smile, pair: Pair, hr: Tensor, M: Tensor, convention: Convention
 ) -> float:
-    corrected = network(pair.features, pair.a, pair.a_hr)[1][0]
-    corrected = reconcile(corrected, pair.a[0], pair.brightness_hr[0, 0], network.scale, 1)
+    given = pair.features, pair.a, pair.a_hr
+    corrected = _correct(network, given, pair.brightness_hr[0, 0], 1.0)
     held = pair.validation[0, 0] > 0
     truth = unmix_pixels(hr[:, held], M, convention)[0]
 
     return best_share(pair.a_hr[0, :, held], corrected[:, held], truth)
+
+
+def _correct(
+    network: Smile, given: tuple[Tensor, Tensor, Tensor], brightness_hr: Tensor, share: float
+) -> Tensor:
+    _, a, a_hr = given
+    down = {"a": a[0], "brightness_hr": brightness_hr, "scale": network.scale, "iterations": 1}
+    # Both come down alike, so that a correction of nothing is nothing
+    before, after = (reconcile(x[0], **down) for x in (a_hr, network(*given)[1]))
+
+    return project_simplex(a_hr[0] + share * (after - before))

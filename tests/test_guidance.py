@@ -8,9 +8,10 @@ from torch import Tensor
 from smile_core import guidance, scenes
 from smile_core.degradation import degrade
 from smile_core.guidance import Rehearsal, factors_of, guide, learn, material, rehearse, step_up
-from smile_core.lifting import interpolate, lift
-from smile_core.mixing import unit, unmix_pixels
-from smile_core.objective import Level, Pair
+from smile_core.lifting import interpolate, lift, reconcile
+from smile_core.mixing import project_simplex, unit, unmix_pixels
+from smile_core.network import Smile
+from smile_core.objective import Level, Pair, features
 
 OPTIONS = {
     "channels": 8,
@@ -93,12 +94,19 @@ def test_step_up() -> None:
         assert torch.equal(up.a, a_hr)
         assert torch.equal(up.brightness, brightness_hr)
 
-    # In between, it is in between, and in the simplex
-    half, full = (step_up(level, 2, network, share).a for share in (0.5, 1))
-    assert (full - a_hr).abs().max() > 1e-3
-    torch.testing.assert_close(half, (a_hr + full) / 2)
-    assert full.min() >= 0
-    torch.testing.assert_close(full.sum(dim=0), torch.ones(64, 64))
+    # Else by the share of what the network adds, both brought to what comes down
+    given = level.a[None], a_hr[None]
+    with torch.no_grad():
+        corrected = network(features(level), *given)[1][0]
+    added = reconcile(corrected, level.a, brightness_hr, 2, 1)
+    added = added - reconcile(a_hr, level.a, brightness_hr, 2, 1)
+    assert added.abs().max() > 1e-3
+    for share in (0.5, 1):
+        up = step_up(level, 2, network, share).a
+        torch.testing.assert_close(up, project_simplex(a_hr + share * added))
+
+    # A network that adds nothing changes nothing
+    torch.testing.assert_close(step_up(level, 2, Smile(*M.shape, channels=8)).a, a_hr)
 
 
 def test_rehearsal() -> None:

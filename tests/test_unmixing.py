@@ -17,7 +17,7 @@ from smile_core.degradation import degrade
 from smile_core.guidance import Rehearsal
 from smile_core.lifting import lift, reconcile
 from smile_core.metrics import armse, score
-from smile_core.mixing import convert, fcls, unit, unmix_pixels
+from smile_core.mixing import convert, fcls, project_simplex, unit, unmix_pixels
 from smile_core.objective import Level, features
 from smile_core.result import Unmixing
 from smile_core.scenes import Scene
@@ -158,8 +158,8 @@ def test_self(scene: Scene, scale: int, monkeypatch: pytest.MonkeyPatch) -> None
     lifted, brightness_hr = lift(a, brightness, factor)
     _, corrected = network(features(Level(y, a, brightness)), a[None], lifted[None])
     assert (corrected[0] - lifted).abs().max() > 0.01
-    corrected = reconcile(corrected[0], a, brightness_hr, factor, 1)
-    a_hr = 0.3 * lifted + 0.7 * corrected
+    before, after = (reconcile(x, a, brightness_hr, factor, 1) for x in (lifted, corrected[0]))
+    a_hr = project_simplex(lifted + 0.7 * (after - before))
     if scale == 4:
         a_hr, brightness_hr = lift(a_hr, brightness_hr, 2)
     torch.testing.assert_close(u.a_hr, a_hr, rtol=0, atol=1e-4)
