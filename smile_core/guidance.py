@@ -267,9 +267,12 @@ def rehearse(
 def _held_out_share(
     network: Smile, pair: Pair, hr: Tensor, M: Tensor, convention: Convention
 ) -> float:
+    held = pair.validation[0, 0] > 0
+    if not held.any():  # no tile to spare: what cannot be tested is not trusted
+        return 0.0
+
     given = pair.features, pair.a, pair.a_hr
     corrected = _correct(network, given, pair.brightness_hr[0, 0], 1.0)
-    held = pair.validation[0, 0] > 0
     truth = unmix_pixels(hr[:, held], M, convention)[0]
 
     return best_share(pair.a_hr[0, :, held], corrected[:, held], truth)

@@ -173,3 +173,22 @@ def test_guide_by_a_part() -> None:
     assert 0 < history["share"][0] <= 1
     expected = step_up(level, 2, network, history["share"][0]).a
     torch.testing.assert_close(up.a[:, ~shown], expected[:, ~shown])
+
+
+def test_guide_by_a_corner() -> None:
+    r"""Tests a part that is too small for a tile to be held out."""
+    level, x, M = scene(64)
+    shown = torch.zeros(64, 64).bool()
+    shown[:2, :2] = True
+    for _ in range(8):
+        shown = shown.roll(8, dims=1)
+        hr = {"hr": x * shown, "shown": shown}
+        pairs = material(level.image, M, [2], "share", OPTIONS["seed"], **hr)[1]
+        if pairs and not pairs[0].validation.any():
+            break
+    else:
+        pytest.fail("every corner is held out")
+
+    up, _, history = guide(level, M, 2, "share", **hr, **OPTIONS)
+    assert history["share"] == [0.0]
+    assert torch.equal(up.a[:, ~shown], step_up(level, 2).a[:, ~shown])
