@@ -96,7 +96,7 @@ provenance
 # %% [markdown]
 # ## Figures
 #
-# One of each notebook; the others are in its output.
+# The first one of each notebook that has one without a further name; all are in its output.
 
 # %%
 names = [p.name for p in sorted(Path(figures).glob("[0-9][0-9]_*.png")) if p.stem.count("_") == 1]

@@ -68,7 +68,7 @@ record = Record("03_relationship", figures, seed=seed)
 # | *kernel* | $D \geq 0$ |
 # | *light* | $\rho \geq 0$, and no LR pixel is dark, $\rho_l > 0$ |
 #
-# An earlier version of the theorem also required $\rho > 0$ and columns of $D$ that sum to one.
+# The statement that we started from also required $\rho > 0$ and columns of $D$ that sum to one.
 # Neither is used below: an HR pixel without light counts for nothing, and $D_\rho$ is normalised whatever $D$ is.
 
 # %% [markdown]
@@ -83,7 +83,7 @@ record = Record("03_relationship", figures, seed=seed)
 # The weights $w_{ij} = \rho_i D_{ij} / (\rho_l)_j$ are non-negative, and $\sum_i w_{ij} = (D^\top \rho)_j / (\rho_l)_j = 1$.
 # Hence $(A_l)_j = \sum_i w_{ij} a_i$ is non-negative, and $1^\top (A_l)_j = \sum_i w_{ij} = 1$. $\square$
 #
-# **Constant brightness.** If $\rho$ is constant and the columns of $D$ sum to one, then $D_\rho = D$. Otherwise it is not, and bright HR pixels count for more.
+# **Constant brightness.** $D_\rho = D$ if and only if the columns of $D$ sum to one and the brightness is the same in all HR pixels that an LR pixel is made of. Elsewhere bright HR pixels count for more.
 
 # %% [markdown]
 # **Nested scales.** Bringing down twice, by $D$ and then by $D'$, is bringing down once:
@@ -92,7 +92,7 @@ record = Record("03_relationship", figures, seed=seed)
 #
 # Block means of scale 8 are block means of block means, so that whatever the theorem says of one step holds along the scales 1, 2, 4, 8.
 #
-# **Dividing the light out.** Let $\ell$ be a linear functional with $\ell(x_i) \geq 0$ and $\ell(y_j) > 0$, such as the sum over the bands, $\bar x_i = x_i / \ell(x_i)$ and $\bar y_j = y_j / \ell(y_j)$.
+# **Dividing the light out.** Let $\ell$ be a linear functional with $\ell(y_j) > 0$ and $\ell(x_i) > 0$ but for dark pixels $x_i = 0$, such as the sum over the bands, $\bar x_i = x_i / \ell(x_i)$ (of dark pixels, anything) and $\bar y_j = y_j / \ell(y_j)$.
 # Then $\ell(y_j) = \sum_i D_{ij} \ell(x_i)$, and $\bar y_j = \sum_i \frac{\ell(x_i) D_{ij}}{\ell(y_j)} \bar x_i$: the divided images obey $\bar Y = \bar X D_\rho$ with $\rho_i = \ell(x_i)$.
 # The Euclidean norm is not linear: $\|y_j\| \leq \sum_i D_{ij} \|x_i\|$, strictly unless the spectra are parallel, and these weights sum to more than one.
 
@@ -104,7 +104,7 @@ record = Record("03_relationship", figures, seed=seed)
 # **Proof.** By 1.1, column $j$ of $A_l$ is the convex combination of the $a_i$ with the weights $w_{ij}$, thus a point of $\mathrm{conv}(A)$. This set is convex, and contains the hull of its points.
 # A linear functional, $a \mapsto a_k$, has its maximum over a hull at a generating point. Volume is monotone under inclusion. The last inequality is Jensen's (standard). $\square$
 #
-# With $f(a) = \sum_k a_k \log a_k$ it says that the entropy of the abundances grows; with $f(a) = \|a\|^2$ what is lost is the variance of the HR abundances within the LR pixel.
+# With $f(a) = \sum_k a_k \log a_k$ it says that the entropy of an LR pixel is no less than the mean entropy of its HR pixels; with $f(a) = \|a\|^2$ what is lost is the variance of the HR abundances within the LR pixel.
 
 # %% [markdown]
 # ## 1.3 Identifiability is monotone
@@ -154,7 +154,7 @@ record = Record("03_relationship", figures, seed=seed)
 # $\tau \leq \frac{p \kappa}{p \kappa + 1 - p} - p$ with $p = w(S)$, whose maximum, at $p = 1 / (\sqrt\kappa + 1)$, is $\frac{\sqrt\kappa - 1}{\sqrt\kappa + 1}$. $\square$
 
 # %% [markdown]
-# **What an earlier version said.** It had the equivalence in 3 for all $R$: with one endmember the abundance is known, $E = 0$, and RMSE does not grow under any operator.
+# **What we started from.** It had the equivalence in 3 for all $R$: with one endmember the abundance is known, $E = 0$, and RMSE does not grow under any operator.
 # It named the borders of the image as the place where an overlapping kernel has unequal rows: a Gaussian has them inside as well, at scales 3 and 4.
 # It did not say that estimate and truth need the same brightness; 5 is what a wrong one costs, and the unit of the brightness costs nothing.
 # And it lacked 4: contrast can make errors grow where every pixel counts alike, but not where pixels count by their light.
@@ -162,7 +162,7 @@ record = Record("03_relationship", figures, seed=seed)
 # %% [markdown]
 # ## 1.5 What negative lobes cost
 #
-# **Statement.** Let *simplex* hold and $\rho_l \neq 0$, but let $D_\rho$ have negative weights, $\nu_j = \sum_i \max(-(D_\rho)_{ij}, 0)$. The closure $Y = M A_l \,\mathrm{diag}(\rho_l)$ stands, and $A_l$ still sums to one, but it can leave the simplex: $-\nu_j \leq (A_l)_{kj} \leq 1 + \nu_j$, and no better. The rest of 1.2 and 1.3 can fail.
+# **Statement.** Let *simplex* hold and $\rho_l \neq 0$, but let $D_\rho$ have negative weights, $\nu_j = \sum_i \max(-(D_\rho)_{ij}, 0)$. The closure $Y = M A_l \,\mathrm{diag}(\rho_l)$ stands, and $A_l$ still sums to one, but it can leave the simplex: $-\nu_j \leq (A_l)_{kj} \leq 1 + \nu_j$, and no better. The rest can fail: 1.2, 1.3, and 2 to 5 of 1.4.
 #
 # **Proof.** The closure used $\rho_l \neq 0$ only. Positive weights sum to $1 + \nu_j$ and meet abundances in $[0, 1]$, negative ones sum to $-\nu_j$.
 # Both ends are attained: the kernel $(1.25, -0.25)$ turns the pure pixels $(0, 1), (1, 0)$ into $A_l = (-0.25, 1.25)$. $\square$
@@ -255,7 +255,7 @@ plt.show()
 
 # %% [markdown]
 # Equations sit in the grey band, which is rounding; so do inequalities that are tight somewhere, such as purity where a pure pixel survives.
-# All failures, left of the band, are of the violating family. Two statements have none: the closure and the Frobenius bound hold for any operator, and are tested against wrong operators and norms instead.
+# All failures, left of the band, are of the violating family. The closure and the Frobenius bound have none: they hold for any operator, and are tested against wrong operators and norms instead. Of the convex functions, the squared norm stands for all.
 
 # %%
 violations = checks[checks.family == "violating"].drop(columns="family")

@@ -79,7 +79,7 @@ torch.set_default_dtype(torch.float64)
 #
 # Neither the simplex nor the sign of $D$ plays a role.
 # The bound cannot be improved: $M^\top \delta = -t G$ gives $(1 - t) \|G\|^2$, which is negative for every $t > 1$.
-# Restricting the steps to sums of one, with the projection $P = I - \frac1R 1 1^\top$ of gradients, changes nothing but $M$ to $M P$.
+# Restricting the steps to sums of one, with the projection $P = I - \frac1R 1 1^\top$ of gradients, changes nothing but the factor $M^\top$ of residuals, in $G$ and $M^\top \delta$, to $P M^\top$.
 
 # %%
 scene = families.instance(1)
@@ -149,7 +149,7 @@ plt.show()
 #
 # The eigenvalues of $M M^\top$ lie in $[0, \|M\|_2^2]$, so that those of $I - \eta M M^\top$ lie in $[-1, 1]$. $\square$
 #
-# An earlier version of this statement asked for $\delta = 0$. That is more than needed: what is orthogonal to the endmembers does no harm.
+# The statement that we started from asked for $\delta = 0$. That is more than needed: what is orthogonal to the endmembers does no harm.
 #
 # **Any target.** $L_u$ is quadratic along the step, $L_u(A^+) = L_u(A) - \eta \langle \nabla L_u, \nabla L_s \rangle + \frac{\eta^2}{2} \|M \nabla L_s D\|^2$. The step therefore helps if and only if it is shorter than
 #
@@ -206,7 +206,7 @@ plt.show()
 # **Proof of 3.** If $m > c$, the derivative changes its sign once, from negative to positive, at $\lambda^*$; there $1 + \lambda^* = (v_u + m - 2 c) / (m - c)$, and substitution gives the value.
 # If $m \leq c < v_u$, it is negative throughout, and $\mathrm{MSE}(\lambda) \to m$. $\square$
 #
-# An earlier version asked for $a_u$ to be unbiased and for $v_u > 0$. Neither is needed, if moments are those of the errors themselves and not of their deviations from the mean; $v_u = 0$ implies $c = 0$, hence $c \geq v_u$. With means over a sample for expectations, the statement is an identity of that sample, which we use on real scenes below.
+# The statement that we started from asked for $a_u$ to be unbiased and for $v_u > 0$. Neither is needed, if moments are those of the errors themselves and not of their deviations from the mean; $v_u = 0$ implies $c = 0$, hence $c \geq v_u$. With means over a sample for expectations, the statement is an identity of that sample, which we use on real scenes below.
 #
 # The sum-to-one constraint alone does not matter either: on the plane of sums of one, estimates are still blends, and affine independence of the endmembers is enough.
 
@@ -268,7 +268,7 @@ plt.show()
 # %% [markdown]
 # Below the grey line guidance helps: from zero to $\bar\lambda$ (orange), best at $\lambda^*$ (green).
 # Where SR is the better task, every weight helps. Where it amplifies the errors of unmixing, none does, however small.
-# The dots are 90 comparisons, but those of a panel share their trials, so that they count as six to twelve.
+# The dots are 90 comparisons, but those of a panel share their trials, so that they count as some sixteen.
 # Of other seeds, about one in twenty has a dot beyond three standard errors somewhere, as chance will have it.
 
 # %%
@@ -278,7 +278,7 @@ print(f"largest deviation: {z.abs().max():.2f} standard errors, of {z.numel()} c
 # %% [markdown]
 # ### Where guidance helps
 #
-# The bias of SR and the correlation of its errors with those of unmixing, for three variances of SR.
+# The bias of SR and the correlation of its errors with those of unmixing, which is unbiased here, for three variances of SR.
 # Colour is the gain at the best weight, $1 - \mathrm{MSE}(\lambda^*) / v_u$.
 
 # %%
@@ -298,7 +298,8 @@ record.figure(fig, "region")
 plt.show()
 
 # %% [markdown]
-# The boundary is a vertical line: whether some weight helps is a question of correlation, not of bias, which only decides by how much.
+# The boundary is a vertical line: whether some weight helps is a question of correlation, not of the bias of SR, which only decides by how much.
+# Where unmixing is biased too, the inner product of both biases is part of $c$: a bias that both share is a copied error.
 # If the errors of SR vary less than those of unmixing ($v_s < v_u$), even full correlation leaves something to gain; at full correlation and equal variance nothing is left, and if they vary more, the line moves in.
 
 # %% [markdown]
@@ -309,7 +310,7 @@ plt.show()
 # **Proof.** Multiply $\nabla F = 0$ by $D$ from the right: $M^\top (Y - M A D) \, D^\top D + \lambda M^\top (X_s D - M A D) = 0$.
 # With $D^\top D = \mathrm{diag}(\|d_j\|^2)$ and full column rank, column $j$ reads $\|d_j\|^2 (a_u - A D)_j + \lambda (a_s - A D)_j = 0$. $\square$
 #
-# For block means, $\|d_j\|^2 = 1 / s^2$: the weight is $s^2 \lambda$. An earlier version said so of block means in general; it lacks the constant brightness. With $D_\rho$, the weights lie between $\lambda$ and $s^2 \lambda$, lower in blocks of strong contrast.
+# For block means, $\|d_j\|^2 = 1 / s^2$: the weight is $s^2 \lambda$. The statement that we started from said so of block means in general; it lacks the constant brightness. With $D_\rho$, the weights lie between $\lambda$ and $s^2 \lambda$, lower in blocks of strong contrast.
 
 # %%
 for contrast in (0.0, 1.0):
@@ -325,7 +326,7 @@ for contrast in (0.0, 1.0):
 # **Proof.** With $M^+ = (M^\top M)^{-1} M^\top$, $A_s = M^+ X_s$ minimises $L_s$. Brought down, it is $M^+ X_s D = M^+ Y - M^+ \delta = M^+ Y$, for $M^+ \delta = (M^\top M)^{-1} M^\top \delta = 0$. So it minimises $L_u$ as well, hence the sum, which is strictly convex. $\square$
 #
 # In the terms of 2.3, $a_s = a_u$ and $c = v_u$: the boundary of the map above.
-# An earlier version left out the rank; without it, not the abundances but the image $M A D$ stays as it is.
+# The statement that we started from left out the rank; without it, not the abundances but the image $M A D$ stays as it is.
 # LR gains must come from a target that denoises ($M^\top \delta \neq 0$), from the constraints, from better endmembers or through the HR abundances, and HR gains from supervision or a prior. Consistency buys the safety of 2.1 and 2.2.
 
 # %%
@@ -337,12 +338,13 @@ for conflict in (0.0, 0.5):
 # %% [markdown]
 # ## 2.5 Limits: gradients elsewhere
 #
-# In other parameters $\theta$ with $A = A(\theta)$, gradients are $J^\top \nabla L$. If the HR image is linear in them and all endmembers are treated alike, then with $r_s = X_s - M A$ and a consistent target
+# In other parameters $\theta$, gradients are those in the HR image, times the transpose of its Jacobian. If the HR image is linear in them and all endmembers are treated alike, then with $r_s = X_s - M A$ and $\delta = 0$ the inner product of the gradients is
 #
-# $$ \langle J^\top \nabla L_u, J^\top \nabla L_s \rangle = \langle Z D D^\top, Z K \rangle = \mathrm{tr}(Z D D^\top K Z^\top), $$
+# $$ \langle g_u, g_s \rangle = \langle Z D D^\top, Z K \rangle = \mathrm{tr}(Z D D^\top K Z^\top), $$
 #
-# where $Z$ is $r_s$ or $M^\top r_s$, and $K$ says how parameters couple pixels: $A^\top A$ for gradients in $M$, $\Phi^\top \Phi$ for shared weights on features $\Phi$, $\mathrm{diag}(\rho^2)$ for a brightness left in the loss, and $I$ in the abundances.
-# For block means, the sign is right for all residuals **if and only if** $K$ commutes with $D D^\top$, as $I$ does.
+# where $Z$ is $r_s$ for gradients in $M$ and $M^\top r_s$ else, and $K$ says how parameters couple pixels: $A^\top A$ for gradients in $M$, $\Phi^\top \Phi$ for shared weights on features $\Phi$, $\mathrm{diag}(\rho^2)$ for a brightness left in the loss, and $I$ in the abundances.
+# (In $M$, the weaker $M^\top \delta = 0$ is not enough: there residuals count in full, and not as the endmembers see them.)
+# For block means of constant brightness, the sign is right for all residuals **if and only if** $K$ commutes with $D D^\top$, as $I$ does.
 #
 # **Proof.** Products of positive semidefinite matrices that commute are positive semidefinite.
 # Conversely, let the symmetric part $S$ of $D D^\top K$ be so. For $x$ in the kernel of $D D^\top$, $x^\top S x = 0$, hence $S x = 0$, which is $D D^\top K x = 0$: $K$ maps the kernel into itself, and being symmetric, its complement as well.
@@ -395,7 +397,7 @@ plt.show()
 # - *(i) $c < v_u$, and no weight helps.* SR says $1 - \beta$ with $\beta > \sigma$, so $c = 0$. The error $-(\sigma + \lambda \beta) / (1 + \lambda)$ is longer than $\sigma$ for every $\lambda > 0$, and the other one, clipped to zero, cannot improve.
 # - *(ii) $c > v_u$, and every weight helps.* SR is off by $3 \sigma$ where unmixing is off by $\sigma$, else right, so $c = \frac32 v_u$. The first error is clipped, the second shrinks to $-\sigma / (1 + \lambda)$.
 #
-# An earlier version of (i) did not say which way SR is biased. It has to be inwards: outwards, the bias is clipped as well, and helps.
+# The statement that we started from of (i) did not say which way SR is biased. It has to be inwards: outwards, the bias is clipped as well, and helps.
 
 # %%
 steep = cases["projection on the simplex"].args[0]
@@ -638,7 +640,8 @@ plt.show()
 
 # %% [markdown]
 # White is impossible, by Cauchy-Schwarz. Colours of the points are those of the curves above.
-# All points lie left of the line, but near it: both estimates are made of the same image, and most of the error is in both.
+# All points lie left of the line, most of them near it: both estimates are made of the same image, and most of the error is in both.
+# In all pairs the second estimate is the better one, $m < v_u$, and then Cauchy-Schwarz alone puts it left of the line. What is measured is how far, and four of the best weights are infinite: there the second estimate is best by itself.
 # Brought down again, lifted abundances are nearly those they came from, as 2.4 says; what moves them are the constraints and the end of the iterations.
 
 # %% [markdown]
@@ -668,7 +671,7 @@ checks = {
     ),
     "On real scenes, consistent SR targets do not oppose unmixing, and their steps help": (
         agree,
-        f"lowest cosine {promised.cosine.min():.2f}, of {len(promised)}",
+        f"lowest cosine {consistent.cosine.min():.2f}, of {len(consistent)}",
     ),
     "On real scenes, errors of lifted and supervised abundances do not copy all of unmixing's": (
         helps,

@@ -15,7 +15,7 @@
 # ---
 
 # %% [markdown]
-# # 5. The optimum can be reached and certified, and where pixels are pure it is the truth
+# # 5. Given the endmembers, the optimum is reached and certified, and where pixels are pure it is the truth
 #
 # **Claim (Theorem 3, accessibility).** Super-resolution (SR) makes the HR abundances unique, projected gradient reaches them at a known rate, a gap certifies how far they are off, and without noise the optimum is the truth wherever the image shows each material pure, at HR more often than at LR.
 # *Source: paper (abstract) names the theorem; statements, proofs and numbers are ours, what is standard is named so.*
@@ -77,7 +77,7 @@ record = Record("05_accessibility", figures, seed=seed)
 #
 # **Proof.** $F_\mu$ is a polynomial, hence continuous, and products of simplices are closed and bounded. A continuous function on a compact set attains its infimum (Weierstrass). $\square$
 #
-# No computation could check that. What can be checked is how much $F$ changes at most. Let $v = \max_p \|v_p\|$.
+# No computation could check that. What can be checked is how much $F$, which is $F_\mu$ with $\mu = 0$, changes at most. Let $v = \max_p \|v_p\|$.
 # All columns of $V W A$ and $V W A D_\rho$ are mixtures of candidates, so that no residual, of the LR image or of the target, is longer than $r = (\|Y\|^2 + \|X_s\|^2)^{1/2} + \sqrt N\, v$.
 # From $\tfrac12 \bigl| \|p\|^2 - \|q\|^2 \bigr| \leq \tfrac12 \|p - q\| (\|p\| + \|q\|)$ for each of the two terms, with $\|V W\|_2 \leq \sqrt R\, v$ for a step in $A$, $\|A\|_2 \leq \sqrt N$ for one in $W$, and $\|D_\rho\|_2 \leq 1$,
 #
@@ -100,17 +100,17 @@ softmax, float(objective(pure, ends, torch.eye(2).double()[:, :1, None]))
 # %% [markdown]
 # ## 3.2 Given the endmembers, abundances are unique and reachable
 #
-# **Statement.** Let $\sigma_T$ be the smallest singular value of $M$ on vectors that sum to zero, and
+# **Statement.** Let there be $R \geq 2$ endmembers, $\sigma_T$ the smallest singular value of $M$ on vectors that sum to zero, and
 #
 # $$ m = \lambda \sigma_T^2 + \mu, \qquad L = (\|D_\rho\|_2^2 + \lambda) \|M\|_2^2 + \mu . $$
 #
 # 1. *Strong convexity.* For abundances $A$ and $B$, $\langle \nabla F_\mu(A) - \nabla F_\mu(B), A - B \rangle \geq m \|A - B\|^2$.
 # 2. *Gap.* $g(A) = \sum_i \max_{v \in \Delta} \langle \nabla F_\mu(A)_i, a_i - v \rangle \geq F_\mu(A) - \min F_\mu$ (standard: Jaggi, 2013).
 # 3. *Uniqueness.* If $m > 0$, then $\|A - B\| \leq \sqrt{2 g(A)/m} + \sqrt{2 g(B)/m}$; there is one minimiser.
-# 4. *Rate.* Projected gradient $T(A) = P_\Delta(A - \tau \nabla F_\mu(A))$ with $\tau \leq 1/L$ has $\|T(A) - T(B)\| \leq (1 - m \tau) \|A - B\|$. The bound is attained.
+# 4. *Rate.* Projected gradient $T(A) = P_\Delta(A - \tau \nabla F_\mu(A))$ with $\tau \leq 1/L$ has $\|T(A) - T(B)\| \leq (1 - m \tau) \|A - B\|$. For $s \geq 2$ the bound is attained.
 # 5. *Without SR.* If $\lambda = \mu = 0$ and $s \geq 2$, and some minimiser has no zero entry, there are many minimisers.
 #
-# An earlier version of this statement had $\sigma_{\min}(M)^2$, for endmembers that are linearly independent.
+# The statement that we started from had $\sigma_{\min}(M)^2$, for endmembers that are linearly independent.
 # Abundances sum to one, hence their differences to zero: affinely independent endmembers are enough, and $\sigma_T \geq \sigma_{\min}(M)$.
 
 # %% [markdown]
@@ -118,7 +118,7 @@ softmax, float(objective(pure, ends, torch.eye(2).double()[:, :1, None]))
 #
 # $$ \langle \nabla F_\mu(A) - \nabla F_\mu(B), E \rangle = \|M E D_\rho\|^2 + \lambda \|M E\|^2 + \mu \|E\|^2 \geq \lambda \sum_i \|M e_i\|^2 + \mu \|E\|^2 \geq (\lambda \sigma_T^2 + \mu) \|E\|^2 . $$
 #
-# Let $z \neq 0$ be a row with $z D_\rho = 0$, which exists as $n < N$, and $u$ sum to zero with $\|M u\| = \sigma_T \|u\|$. For $E = u z$ all signs are equalities.
+# For $s \geq 2$ let $z \neq 0$ be a row with $z D_\rho = 0$, which exists as $n < N$, and $u$ sum to zero with $\|M u\| = \sigma_T \|u\|$. For $E = u z$ all signs are equalities.
 #
 # **Proof of 2.** By convexity $F_\mu(B) \geq F_\mu(A) + \langle \nabla F_\mu(A), B - A \rangle \geq F_\mu(A) - g(A)$ for every $B$; the maximum over the simplex is at a corner. $\square$
 #
@@ -131,16 +131,16 @@ softmax, float(objective(pure, ends, torch.eye(2).double()[:, :1, None]))
 #
 # By 1 the eigenvalues of $\Pi H \Pi$ on such vectors are in $[m, L]$, those of $I - \tau \Pi H \Pi$ in $[0, 1 - m \tau]$. Inside of the simplex $P_\Delta$ is the projection on the plane, and along $E = u z$ of 1, an eigenvector, the bound is attained. $\square$
 #
-# *For the objective:* a step of $\tau = 1/L$ has $F_\mu(T(A)) \leq F_\mu(B) + \tfrac{L - m}{2} \|A - B\|^2 - \tfrac L2 \|T(A) - B\|^2$, from the quadratic upper bound at $A$, which $T(A)$ minimises over the simplex, and the lower bound of 1. With $B = A^*$ and the rate of the $k - 1$ steps before, $F_\mu(A_k) - \min F_\mu \leq \tfrac{L - m}{2} (1 - \tfrac mL)^{2 (k - 1)} \|A_0 - A^*\|^2$.
+# *For the objective:* a step of $\tau = 1/L$ has $F_\mu(T(A)) \leq F_\mu(B) + \tfrac{L - m}{2} \|A - B\|^2 - \tfrac L2 \|T(A) - B\|^2$, from the quadratic upper bound at $A$, which $T(A)$ minimises over the simplex, and the lower bound of 1. With $B = A^*$ and the rate of the $k - 1$ steps before, $F_\mu(A^{(k)}) - \min F_\mu \leq \tfrac{L - m}{2} (1 - \tfrac mL)^{2 (k - 1)} \|A^{(0)} - A^*\|^2$ from a start $A^{(0)}$.
 #
 # **Proof of 5.** Let $A$ be such a minimiser, and $z$ as above. $B = A + t\,(e_1 - e_2) z$ comes down to $A D_\rho$, so that $F(B) = F(A)$, and stays in the simplex for small $t$. $\square$
 #
-# That no entry is zero is needed: if the LR image is pure, only pure HR pixels mix to it, and the minimiser is unique without SR.
+# That no entry is zero is needed: if the LR image is pure and the endmembers are affinely independent, only pure HR pixels mix to it, and the minimiser is unique without SR.
 
 # %% [markdown]
 # **Accelerated** steps have no such rate per step. What is proved for them (standard: Beck, Teboulle, 2009) is the envelope
 #
-# $$ F_\mu(A_k) - \min F_\mu \leq \frac{2 L \|A_0 - A^*\|^2}{(k + 1)^2}, $$
+# $$ F_\mu(A^{(k)}) - \min F_\mu \leq \frac{2 L \|A^{(0)} - A^*\|^2}{(k + 1)^2}, $$
 #
 # from the start to the first restart of the momentum, and from there anew. More is not claimed.
 
@@ -310,7 +310,7 @@ plt.show()
 # %% [markdown]
 # ## 3.3 Both factors: monotone, and to a critical point
 #
-# **Statement.** A proximal step in $A$, then one in $W$, with lengths $\tau \leq 1/L$ for the Lipschitz constants $L$ of each block. At every iteration
+# **Statement.** A proximal step in $A$, then one in $W$, with lengths $\varepsilon \leq \tau \leq 1/L$ for the Lipschitz constants $L$ of each block and some $\varepsilon > 0$; candidates are divided by their light. At every iteration, $F_k$ the objective after $k$ of them,
 #
 # $$ F_{k+1} \leq F_k - \tfrac12 \sum (1/\tau - L) \|\text{step}\|^2, \qquad \operatorname{dist}(0, \partial F_{k+1}) \leq C \|\text{step}\| , $$
 #
@@ -326,10 +326,10 @@ plt.show()
 
 # %% [markdown]
 # **Proof, subgradient.** What the projection leaves over, $n = (p - p_+)/\tau - \nabla F(p)$, is a normal of the simplex at $p_+$, hence $\nabla F(\text{new point}) + n$ is a subgradient there.
-# It is $-\text{step}/\tau$ and the change of the gradient since, which is at most $L \|\text{step}\|$ for the block itself; for $A$, the step in $W$ that follows adds at most $L_{AW} \|\text{step}_W\|$, with a constant that is bounded as all sets are. $\square$
+# It is $-\text{step}/\tau$ and the change of the gradient since, which is at most $L \|\text{step}\|$ for the block itself; for $A$, the step in $W$ that follows adds at most $L_{AW} \|\text{step}_W\|$, with a constant that is bounded as all sets are. With $1/\tau \leq 1/\varepsilon$, one $C$ serves all iterations. $\square$
 #
-# **Proof, convergence.** The sum of decreases is at most $F_0$, hence steps are square-summable. $F$ and the indicator of the simplices are semi-algebraic, thus have the Kurdyka-Lojasiewicz property; with both inequalities, bounded iterates have finite length and converge to a critical point.
-# The lengths $\tau$ must not only be bounded below: they are bounded above, for $L$ is bounded away from zero, as no mixture of candidates with light one is zero. An earlier version of this statement did not ask for that. $\square$
+# **Proof, convergence.** By the sharper inequality and $\tau \leq 1/L$, each step lowers $F$ by $\|\text{step}\|^2 / (2 \tau)$ at least, and the sum of decreases is at most $F_0$: steps are square-summable if the lengths $\tau$ are bounded above. $F$ and the indicator of the simplices are semi-algebraic, thus have the Kurdyka-Lojasiewicz property; with both inequalities, bounded iterates have finite length and converge to a critical point.
+# They are bounded above, for $L$ is bounded away from zero: neither a mixture of candidates with light one nor abundances that sum to one can vanish. The statement that we started from bounded them from below only. $\square$
 #
 # That version also took $\tau < 1/L$ for a limit. For convex sets the objective falls up to $\tau = 2/L$, and at the steps of $0.95/L$ that we take, by 21 times what the first inequality predicts.
 
@@ -385,7 +385,7 @@ pd.Series(failing, name="slack").to_frame()
 #
 # $$ \max_k \|(V W)_k - m_k\| \leq \delta \max_{k,l} \|m_k - m_l\|, \qquad \|A - A_\text{true}\| \leq \eta / \sigma_T + \sqrt{2 N}\, \delta . $$
 #
-# So **every zero of $F$ is the truth**. An earlier version said this of zeros only, and asked for pure candidates where pure pixels of the image are enough.
+# So **every zero of $F$ is the truth**. The statement that we started from said this of zeros only, and asked for pure candidates where pure pixels of the image are enough.
 
 # %% [markdown]
 # **Proof.** $\|X - V W A\| \leq \eta$. Candidates are mixtures, $V W = M B$ with columns of $B$ in the simplex.
@@ -399,12 +399,12 @@ pd.Series(failing, name="slack").to_frame()
 
 # %% [markdown]
 # **Remark.** Pure pixels of the image can be asked for less: it is enough that its abundances are sufficiently scattered, if the candidates are in the hull of the endmembers.
-# A zero of $F$ then is a simplex between $\operatorname{conv}(X)$ and $\operatorname{conv}(M)$, thus of no more volume than $\operatorname{conv}(M)$, which is the only smallest simplex around such an $X$ (standard: Lin et al., 2015). But where candidates are the pixels themselves, pure ones are needed for a zero to exist.
+# A zero of $F$ then is a simplex between $\operatorname{conv}(X)$ and $\operatorname{conv}(M)$, thus of no more volume than $\operatorname{conv}(M)$, which is the only smallest simplex around such an $X$ (standard: Fu, Ma, Huang and Sidiropoulos, 2015; Lin et al., 2015, where a slightly larger ball fits). But where candidates are the pixels of such an image, pure ones are needed for a zero to exist.
 #
-# **At HR more often than at LR.** With LR data alone, candidates and target are $Y = M A_\ell$, and pure LR pixels are necessary and sufficient. By Theorem 1.3 each of them comes with pure HR pixels: *what is accessible at LR is accessible at HR.* The converse fails, as below.
-# By Theorem 1.2 $\operatorname{conv}(Y) \subseteq \operatorname{conv}(X)$: also without pure pixels, archetypes of HR pixels come nearer to the truth.
+# **At HR more often than at LR.** With LR data alone, candidates and target are $Y = M A_\ell$, and pure LR pixels are necessary and sufficient for the truth to be a zero. By Theorem 1.3 each of them comes with pure HR pixels: *what is accessible at LR is accessible at HR.* The converse fails, as below.
+# By Theorem 1.2 $\operatorname{conv}(Y) \subseteq \operatorname{conv}(X)$: also without pure pixels, archetypes of HR pixels come as near to the truth as those of LR pixels, or nearer.
 #
-# **Light.** Divided by a linear light $\ell$, pixels are mixtures of $m_k / \ell(m_k)$ with abundances in proportion to $\ell(m_k) a_k$: these are what is recovered.
+# **Light.** Divided by a linear light $\ell$ that is positive on endmembers, pixels are mixtures of $m_k / \ell(m_k)$ with abundances in proportion to $\ell(m_k) a_k$: these are what is recovered.
 
 # %% [markdown]
 # ### Geometry
@@ -567,7 +567,7 @@ record.claim(
     "Projected gradient never contracts by less than predicted, and by that much at worst",
     number=f"attained up to {attained:.0e}",
     holds=never > -1e-6 and attained < 0.05,
-    source="ours",
+    source="standard",
 )
 record.claim(
     "The gap bounds what is left of the objective on every scene, at every iterate",

@@ -120,7 +120,7 @@ pd.DataFrame({"shape": shape, "spread": spread}, index=list(walk))
 # %% [markdown]
 # ## Training, watched
 #
-# The network is trained as `unmix` trains it in mode `self`, with several seeds. Copies are kept on the way, the last one after the last step.
+# The network is trained as `unmix` trains it in mode `self`, but with the endmembers that `unmix` returns, which its last solve has moved a little, and with several seeds. Copies are kept on the way, the last one after the last step.
 
 # %%
 at = [round(steps * t) for t in (0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)]
@@ -344,7 +344,7 @@ plt.show()
 
 # %% [markdown]
 # Within the network, blocks take most, and more or less in proportion to their parameters.
-# Of a call, the search for endmembers and all that is trained take most; the constrained solve is nearly free, and a forward pass takes milliseconds.
+# Of a call, the search for endmembers and all that is trained take most, and the accessible solve (`refinement`) the rest; the constrained solve is nearly free, and a forward pass takes milliseconds.
 
 # %% [markdown]
 # ## What we found

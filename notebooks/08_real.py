@@ -89,7 +89,7 @@ record.figure(fig)
 plt.show()
 
 # %% [markdown]
-# Each point is a seed. Both modes share their endmembers, hence the same angles.
+# Each point is a seed. Both modes start from the same endmembers, and the last solve of `self` moves them by little: the angles are nearly the same.
 # At native resolution the reference is as fine as the image, and super-resolution has little to add: its gain is in notebook 09.
 
 # %% [markdown]

@@ -104,7 +104,7 @@ record.figure(fig)
 plt.show()
 
 # %% [markdown]
-# Each point is a seed, further left is better. The step from `single` to `lifted` is consistency, that from `lifted` to `self` is training.
+# Each point is a seed, further left is better. The step from `single` to `lifted` is consistency, that from `lifted` to `self` is training and the last solve, which notebook 10 tells apart.
 # `supervised` and *same data* nearly coincide, for there the HR image itself is solved: what counts is that nothing is lost, not that something is gained.
 
 # %% [markdown]
@@ -183,7 +183,7 @@ for s in scales:
     trained, start = (mean.xs(m, level="mode").xs(s, level="scale") for m in ("self", "lifted"))
     change = 100 * (trained / start - 1)
     number = f"{change.lr_hidden.max():+.1f} %, {change.hr_hidden.max():+.1f} % (n={seeds})"
-    claim = f"x{s} self, hidden half: training lowers LR and HR errors of lifting on every scene"
+    claim = f"x{s} self, hidden half: LR and HR errors are below those of lifting alone on every scene"
     holds = bool(change[["lr_hidden", "hr_hidden"]].max(axis=None) < 0)
     record.claim(claim, number=number, holds=holds, source="ours")
 record.save()

@@ -578,6 +578,5 @@ print("guided is below single on the mean of every scene:", bool(by_mean.max() <
 # The gate keeps the gradient from opposing unmixing, not the step: the optimiser scales each parameter by the history of its own gradients, and its steps are not short.
 # Losses are those of one random pair and orientation at a time, so that a part of the scatter of the cosines is the noise of drawing.
 # Task affinity depends on the length of the step; ours is the same for both tasks. A step of some length costs curvature whatever its direction, which is a part of what is below zero.
-# The correction of a network includes one step of back-projection, which a network that has learned nothing makes too.
 # The best share is that of a grid, for references that were computed from the images. On real scenes these are no truth.
 # The quick profile has one seed, one scale, and fewer steps and restarts than the defaults: of conflicts and affinities it shows the first moments only.

@@ -38,7 +38,8 @@ def cosine(g: Gradient, h: Gradient) -> Tensor:
         g: A gradient, a tensor for each parameter.
         h: The other, with the same shapes.
     """
-    return _dot(g, h) / (_dot(g, g) * _dot(h, h)).sqrt().clamp_min(torch.finfo(g[0].dtype).tiny)
+    norms = _dot(g, g).sqrt() * _dot(h, h).sqrt()
+    return _dot(g, h) / norms.clamp_min(torch.finfo(g[0].dtype).tiny)
 
 
 def gate(main: Gradient, guide: Gradient) -> list[Tensor]:

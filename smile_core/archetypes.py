@@ -24,13 +24,13 @@ References:
     | https://doi.org/10.1109/TIP.2022.3231741
 """
 
-__all__ = ["Archetypes", "archetypes", "candidates"]
+__all__ = ["Archetypes", "archetypes", "candidates", "search"]
 
 import torch
 
 from collections.abc import Callable
 from torch import Tensor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .degradation import degrade, pad_to_multiple
 from .mixing import unit
@@ -49,6 +49,7 @@ class Archetypes(NamedTuple):
         M: The endmembers of the chosen restart, at their physical norms, with shape (B, R).
         W: The weights :math:`W` of the unit pixels in them, columns in the simplex, with shape
             (N, R).
+        pixels: The pixels, with shape (B, N).
         angle: The weighted mean spectral angle of each restart in radians, with shape (restarts,).
         volume: The squared volume that the unit endmembers of each restart span, with shape
             (restarts,).
@@ -57,9 +58,46 @@ class Archetypes(NamedTuple):
 
     M: Tensor
     W: Tensor
+    pixels: Tensor
     angle: Tensor
     volume: Tensor
     chosen: int
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        r"""How the restarts compare, by the name of the series."""
+        angle, volume = self.angle.tolist(), self.volume.tolist()
+        return {"angle": angle, "volume": volume, "chosen": [self.chosen]}
+
+
+def search(
+    image: Tensor,
+    R: int,
+    *,
+    hr: Tensor | None = None,
+    hr_mask: Tensor | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> Archetypes:
+    r"""Finds the archetypes of a scene.
+
+    Args:
+        image: The LR image, with shape (B, h, w).
+        R: The number of endmembers.
+        hr: The HR image, with shape (B, H, W), if there is one.
+        hr_mask: Where it is shown, boolean, with shape (H, W). Everywhere if `None`.
+        seed: The seed.
+        device: The device to work on.
+        options: The other options of `archetypes`.
+
+    Returns:
+        The archetypes, on the CPU.
+    """
+    pixels, area = candidates(image, hr=hr, hr_mask=hr_mask, seed=seed)
+    found = archetypes(pixels.to(device), R, area=area.to(device), seed=seed, **options)
+
+    return found._replace(M=found.M.cpu(), W=found.W.cpu(), pixels=pixels)
 
 
 def archetypes(
@@ -146,7 +184,7 @@ def archetypes(
     # Back to all bands, and to the norms of the pixels that they are made of
     M = unit((y @ W[chosen]).clamp_min(0)) * (norms @ W[chosen])
 
-    return Archetypes(M, W[chosen], angle, volume, chosen)
+    return Archetypes(M, W[chosen], pixels, angle, volume, chosen)
 
 
 def candidates(

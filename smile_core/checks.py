@@ -37,6 +37,8 @@ def check_options(mode: str, convention: str, scale: int, seed: int, threads: in
             raise ValueError(
                 f"The {name} should be a whole number of at least {least}, got {number!r}."
             )
+        if number >= 2**63:
+            raise ValueError(f"The {name} should be less than 2^63, got {number}.")
 
 
 def check_images(

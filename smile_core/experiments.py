@@ -3,7 +3,7 @@ r"""Experiments: the protocol that notebooks and benchmark share.
 One for every method and scene: the input is an image, a number of endmembers and a seed.
 Endmembers are matched to the reference by the smallest sum of angles, abundances follow the
 permutation. The LR reference is the block mean of the HR reference. A fit is computed once: its
-result is cached under a hash of everything that it depends on, the source of the package included.
+result is cached under a hash of everything that it depends on, the source of the method included.
 """
 
 __all__ = ["fit", "guidance", "native", "reference", "start", "sweep"]
@@ -23,7 +23,7 @@ from pathlib import Path
 from torch import Tensor
 from typing import Any, Literal
 
-from .archetypes import archetypes, candidates
+from .archetypes import search
 from .data import cache
 from .degradation import degrade, upsample
 from .guidance import factors_of, learn, material, step_up
@@ -194,7 +194,8 @@ def guidance(
         permutation, angles = match(result.M, scene.M)
         a, a_hr, x_hr = result.a[permutation], result.a_hr[permutation], result.x_hr
         rho_hr = result.brightness_hr[None]
-        light = a if mode == "single" else degrade(a_hr, scale, brightness=rho_hr)
+        guided = mode != "single" and (mode != "self" or "share" in result.history)
+        light = degrade(a_hr, scale, brightness=rho_hr) if guided else a
         rows.append(
             {
                 "scene": scene.name,
@@ -236,7 +237,7 @@ def start(
     y = degrade(scene.image, scale)
     options = {"scale": scale, "seed": seed, "settings": settings, "device": device}
     alone = fit(y, scene.R, mode="single", **options)
-    size = y.norm(dim=0).mean()
+    size = y.double().norm(dim=0).mean()
 
     return Level(y / size, alone.a, alone.brightness / size), alone.M
 
@@ -282,18 +283,16 @@ def sweep(
         network, _ = learn(pairs, M, factors[0], seed=seed, device=torch_device, **options)
 
     # The archetypes of `start`, with their weights
-    pixels, area = (v.to(torch_device) for v in candidates(level.image, seed=seed))
     options = {name: getattr(settings, name) for name in ("restarts", "rounds")}
-    found = archetypes(pixels, scene.R, area=area, seed=seed, **options)
+    found = search(level.image, scene.R, seed=seed, device=torch_device, **options)
     options = {name: getattr(settings, name) for name in ("guidance", "mu", "alternations")}
-    options |= {"pixels": pixels.cpu(), "found": found}
 
     rows, a_ref = [], reference(scene)
     for share in sorted({*shares, chosen}):
         up = step_up(level, factors[0], network, share)
         for factor in factors[1:]:
             up = step_up(up, factor)
-        refined = refine(level.image, up, M, "share", **options)
+        refined = refine(level.image, up, M, "share", found=found, **options)
         a = refined.a[match(refined.M, scene.M)[0]]
         lr, hr = armse(degrade(a, scale), degrade(a_ref, scale)), armse(a, a_ref)
         rows.append({"share": share, "lr": float(lr), "hr": float(hr)})

@@ -7,7 +7,7 @@ predicts that from :math:`Y D` to :math:`Y`. Three estimates of the abundances o
 compared with those of the constrained solve there: interpolated, lifted, and corrected by the
 network. The errors of the last two have the best weight of the existence theorem: this share of
 the correction is taken. Where interpolation is best, there is no guidance. Where an HR image is
-shown, tiles of it that training has not seen take the place of the rehearsal.
+shown, tiles of it that training has not seen take the place of the rehearsal, if there are any.
 """
 
 __all__ = ["Rehearsal", "factors_of", "guide", "learn", "material", "rehearse", "step_up"]
@@ -75,19 +75,20 @@ def guide(
     """
     factors, network, share = factors_of(scale), None, 1.0
     history: dict[str, list[float]] = {}
+    pairs = material(level.image, M, factors, convention, options["seed"], hr=hr, shown=shown)
+    held_out = hr is not None and any(pair.validation.any() for pair in pairs[1][:1])
 
-    if hr is None:
+    if not held_out:
         rehearsal = rehearse(level, M, factors[0], convention, **options)
         history |= {f"rehearsal.{name}": [value] for name, value in rehearsal._asdict().items()}
         share = rehearsal.share
-        if not rehearsal.helps:
+        if hr is None and not rehearsal.helps:
             return None, None, history
 
-    pairs = material(level.image, M, factors, convention, options["seed"], hr=hr, shown=shown)
     if any(pairs) and share:
         network, learned = learn(pairs, M, factors[0], **options)
         history |= learned
-        if hr is not None and pairs[1]:
+        if held_out:
             first = degrade(hr, scale // factors[0])
             share = _held_out_share(network, pairs[1][0], first, M, convention)
 
@@ -225,7 +226,7 @@ def rehearse(
     seed: int,
     progress: Progress | None = None,
     **options: Any,
-) -> Rehearsal | None:
+) -> Rehearsal:
     r"""Compares estimates of the abundances one octave below, where they are known.
 
     Args:
@@ -247,7 +248,7 @@ def rehearse(
 
     y = degrade(level.image[:, :h, :w], factor)
     below = Level(y, *unmix_pixels(y, M, convention)[:2])
-    truth = level.a[:, :h, :w]
+    truth, alive = level.a[:, :h, :w], level.image[:, :h, :w].sum(dim=0) > 0
     interpolated = interpolate(below.a, factor)
     lifted = guided = step_up(below, factor).a
 
@@ -255,10 +256,11 @@ def rehearse(
     if any(pairs):
         show = progress and (lambda _, step, steps: progress("rehearsal", step, steps))
         network, _ = learn(pairs, M, factor, seed=seed, progress=show, **options)
-        share = best_share(lifted, step_up(below, factor, network).a, truth)
+        corrected = step_up(below, factor, network).a
+        share = best_share(lifted[:, alive], corrected[:, alive], truth[:, alive])
         guided = step_up(below, factor, network, share).a
 
-    errors = (float((a - truth).square().mean()) for a in (interpolated, lifted, guided))
+    errors = (float((a - truth)[:, alive].square().mean()) for a in (interpolated, lifted, guided))
 
     return Rehearsal(*errors, share)
 
@@ -267,12 +269,9 @@ def rehearse(
 def _held_out_share(
     network: Smile, pair: Pair, hr: Tensor, M: Tensor, convention: Convention
 ) -> float:
-    held = pair.validation[0, 0] > 0
-    if not held.any():  # no tile to spare: what cannot be tested is not trusted
-        return 0.0
-
     given = pair.features, pair.a, pair.a_hr
     corrected = _correct(network, given, pair.brightness_hr[0, 0], 1.0)
+    held = (pair.validation[0, 0] > 0) & (hr.sum(dim=0) > 0)
     truth = unmix_pixels(hr[:, held], M, convention)[0]
 
     return best_share(pair.a_hr[0, :, held], corrected[:, held], truth)

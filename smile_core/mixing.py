@@ -111,7 +111,7 @@ def fcls(y: Tensor, M: Tensor) -> Tensor:
     G, b = G / size, b / size
     a = _enumerate_supports(G, b) if len(G) <= ENUMERABLE else _find_supports(G, b)
 
-    return a.to(y.dtype).reshape(-1, *y.shape[1:])
+    return a.to(y.dtype).reshape(M.shape[1], *y.shape[1:])
 
 
 def gap(a: Tensor, y: Tensor, M: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ def unmix_pixels(
     shape = image.shape[1:]
 
     return (
-        a.to(image.dtype).reshape(-1, *shape),
+        a.to(image.dtype).reshape(M.shape[1], *shape),
         brightness.to(image.dtype).reshape(shape),
         gaps.reshape(shape),
     )

@@ -9,7 +9,7 @@ L`, and the iterates :math:`A_k` satisfy
     \|A_0 - A^*\|^2
 
 for :math:`k \geq 1`. Accelerated ones, without restarts, are below :math:`2 L \|A_0 - A^*\|^2 / (k
-+ 1)^2`. Both are proved in the notebooks 05 and 11.
++ 1)^2`. The first is proved in notebook 11, the second is standard.
 """
 
 __all__ = [
@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 from . import refinement
 from .accessible import Problem, energy, gradient, lipschitz, modulus, objective, solve
-from .archetypes import Archetypes, archetypes, candidates
+from .archetypes import Archetypes, search
 from .degradation import degrade
 from .experiments import reference
 from .guidance import factors_of, guide, step_up
@@ -53,7 +53,6 @@ class Start(NamedTuple):
         image: The LR image, with pixels of about unit norm, with shape (B, h, w).
         up: The HR abundances and brightness that the network has arrived at.
         M: The endmembers, of unit norm, with shape (B, R).
-        pixels: The pixels that the archetypes were made of, with shape (B, P).
         found: The archetypes.
         history: The history of restarts, rehearsal and training.
     """
@@ -61,7 +60,6 @@ class Start(NamedTuple):
     image: Tensor
     up: Level
     M: Tensor
-    pixels: Tensor
     found: Archetypes
     history: dict[str, list[float]]
 
@@ -95,18 +93,11 @@ def begin(
     if not (image.sum(dim=0) > 0).all():
         raise ValueError("The image should have no dead pixel, whose sum is not positive.")
     torch_device = find_device(device)
-    Y = image / image.norm(dim=0).mean()
+    Y = image / image.double().norm(dim=0).mean()
 
-    pixels, area = candidates(Y, seed=seed)
-    found = archetypes(
-        pixels.to(torch_device),
-        R,
-        area=area.to(torch_device),
-        restarts=settings.restarts,
-        rounds=settings.rounds,
-        seed=seed,
-    )
-    M = unit(found.M.cpu())
+    options = {"restarts": settings.restarts, "rounds": settings.rounds}
+    found = search(Y, R, seed=seed, device=torch_device, **options)
+    M = unit(found.M)
     level = Level(Y, *unmix_pixels(Y, M)[:2])
     up, _, learned = guide(
         level,
@@ -123,13 +114,8 @@ def begin(
         up = level
         for factor in factors_of(scale):
             up = step_up(up, factor)
-    restarts = {
-        "angle": found.angle.tolist(),
-        "volume": found.volume.tolist(),
-        "chosen": [found.chosen],
-    }
 
-    return Start(Y, up, M, pixels, found, restarts | learned)
+    return Start(Y, up, M, found, found.history | learned)
 
 
 def finish(start: Start, *, guidance: float, mu: float, alternations: int) -> Refined:
@@ -149,7 +135,6 @@ def finish(start: Start, *, guidance: float, mu: float, alternations: int) -> Re
         guidance=guidance,
         mu=mu,
         alternations=alternations,
-        pixels=start.pixels,
         found=start.found,
     )
 
@@ -169,7 +154,7 @@ def pose(start: Start, *, guidance: float, mu: float) -> tuple[Problem, Tensor, 
     weights = {"guidance": guidance, "mu": mu}
     problem, _, size = refinement.pose(start.image, start.up, start.M, "share", **weights)
 
-    return problem, *refinement.divide(start.pixels, start.found, size)
+    return problem, *refinement.divide(start.found, size)
 
 
 def distances(

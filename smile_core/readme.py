@@ -51,7 +51,7 @@ def table(root: Path) -> str:
         "| | notebook | its first claim, measured | hold | seconds |",
         "|---|---|---|---|---|",
     ]
-    lines += [*rows, "", f"Of {count} claims, {len(lost)} do not hold:", "", *lost, ""]
+    lines += [*rows, "", f"Of {count} claims, these {len(lost)} do not hold:", "", *lost, ""]
     lines += [f"All claims are ours. Full profile: {'; '.join(sorted(runs))}.", ""]
 
     return "\n".join(lines) + "\n"

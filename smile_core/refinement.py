@@ -55,7 +55,6 @@ def refine(
     alternations: int,
     hr: Tensor | None = None,
     shown: Tensor | None = None,
-    pixels: Tensor | None = None,
     found: Archetypes | None = None,
 ) -> Refined:
     r"""Refines HR abundances, and the archetypes with them.
@@ -71,7 +70,6 @@ def refine(
             abundances are solved for. There are none in the convention `plain`.
         hr: The HR image, if there is one, with shape (B, H, W).
         shown: Where it is shown, boolean, with shape (H, W).
-        pixels: The pixels that the archetypes were made of, with shape (B, P).
         found: The archetypes; `None` if the endmembers were given, and stay.
 
     Returns:
@@ -83,7 +81,7 @@ def refine(
     total = float(energy(problem).sum())
 
     if found is not None and convention != "plain" and alternations:
-        V, W = divide(pixels, found, size)
+        V, W = divide(found, size)
         moved = alternate(problem, V, W, iterations=alternations)
         a, M = moved.a, V @ moved.W
         history["alternation"] = [F / total for F in moved.objective]
@@ -149,11 +147,10 @@ def pose(
     return Problem(y / size, x / size, a, rho, guidance, mu), M / size, size
 
 
-def divide(pixels: Tensor, found: Archetypes, size: Tensor) -> tuple[Tensor, Tensor]:
+def divide(found: Archetypes, size: Tensor) -> tuple[Tensor, Tensor]:
     r"""Brings the archetypes to the units of the problem, :math:`M = V W`.
 
     Args:
-        pixels: The pixels that the archetypes were made of, with shape (B, P).
         found: The archetypes.
         size: What `pose` has divided spectra by.
 
@@ -161,7 +158,7 @@ def divide(pixels: Tensor, found: Archetypes, size: Tensor) -> tuple[Tensor, Ten
         The candidates :math:`V`, with shape (B, P), and their weights :math:`W`, columns in the
         simplex, with shape (P, R).
     """
-    V, W = pixels.double(), found.W.cpu().double()
+    V, W = found.pixels.double(), found.W.double()
     # Weights of unit pixels become those of pixels whose sum over the bands is one
     W = W * (V.sum(dim=0) / V.norm(dim=0))[:, None]
 

@@ -32,15 +32,16 @@ class Unmixing:
         M: The endmembers :math:`M`, with shape (B, R); unit norm for the convention `share`,
             physical norm, in the unit of the image, otherwise.
         a: The LR abundances, with shape (R, h, w): the mean of the HR ones over the area of the
-            pixel, or in mode `single` those of the constrained solve, in which bright parts of the
-            pixel count for more.
+            pixel, or without guidance those of the constrained solve, in which bright parts of the
+            pixel count for more. There is none in mode `single`, and where a rehearsal has shown
+            that it does not help: then the history has no `share`.
         a_hr: The HR abundances, with shape (R, H, W).
         brightness: The LR brightness of the constrained solve, with shape (h, w); 0 where dead.
         brightness_hr: The HR brightness, with shape (H, W).
         gap: The certificate, with shape (h, w): how far, at most, the objective of the last solve
             is from its optimum given the endmembers, for each LR pixel and the HR pixels in it,
             relative to their energy. The last solve is the accessible one, of LR and HR abundances
-            together (see `smile_core.refinement`), in mode `single` the constrained one at LR.
+            together (see `smile_core.refinement`), without guidance the constrained one at LR.
         dead: The dead pixels, whose sum over the bands is not positive, boolean, with shape
             (h, w). Their abundances are 1 / R.
         history: Series of the run by name: `angle` and `volume` of the restarts, and the index of
@@ -55,7 +56,8 @@ class Unmixing:
         seed: The seed.
         device: The device of the run.
         versions: The versions of Python and the packages.
-        seconds: The seconds of each stage, and in `total`.
+        seconds: The seconds of `endmembers`, `solve`, `training` (with the rehearsal),
+            `refinement`, and in `total`.
         network: The weights of the network by name; empty if none was trained.
     """
 
@@ -92,10 +94,11 @@ class Unmixing:
         r"""Builds the trained network.
 
         Raises:
-            ValueError: If no network was trained, as in mode `single`.
+            ValueError: If no network was trained.
         """
         if not self.network:
-            raise ValueError(f"No network was trained in mode '{self.mode}'.")
+            reason = "" if self.mode == "single" else ": the rehearsal gave it no share"
+            raise ValueError(f"No network was trained in mode '{self.mode}'{reason}.")
 
         channels = len(self.network["stem.weight"])
         B, R = self.M.shape

@@ -20,6 +20,7 @@ mode                    sees                            trains on
 __all__ = ["Mode", "Settings", "find_device", "unmix"]
 
 import contextlib
+import math
 import platform
 import time
 import torch
@@ -28,10 +29,11 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from numbers import Integral, Real
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .archetypes import archetypes, candidates
+from .archetypes import search
 from .checks import Mode, check_images, check_options
 from .degradation import degrade
 from .guidance import guide
@@ -73,11 +75,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            least = "not negative" if name in ("alternations", "guidance", "mu") else "positive"
             count = name not in ("learning_rate", "guidance", "mu")
-            fits = value > 0 or (value == 0 and least != "positive")
-            if not fits or (count and not isinstance(value, int)):
-                kind = "a whole number" if count else "a number"
+            free = name in ("alternations", "guidance", "mu")
+            number = isinstance(value, Integral if count else Real) and value is not True
+            if not number or not 0 <= value < math.inf or (value == 0 and not free):
+                kind = "a whole number" if count else "a finite number"
+                least = "not negative" if free else "positive"
                 raise ValueError(f"The {name} should be {kind}, {least}, got {value!r}.")
         if self.channels % 4:
             raise ValueError(f"The channels should be a multiple of 4, got {self.channels}.")
@@ -129,6 +132,8 @@ def unmix(
         ValueError: If an argument does not fit; the message names it, what was expected and what
             came.
     """
+    if not isinstance(settings, Settings):
+        raise ValueError(f"The settings should be of class Settings, got {settings!r}.")
     check_options(mode, convention, scale, seed, threads)
     scale, seed = int(scale), int(seed)  # JSON knows no integers of NumPy
     Y, M, X, mask = check_images(image, endmembers, scale, mode, hr, hr_mask)
@@ -142,27 +147,23 @@ def unmix(
 
         # Pixels of about unit norm, whatever the unit of the image
         dead = Y.sum(dim=0) <= 0
-        level = Y[:, ~dead].norm(dim=0).mean()
+        level = Y[:, ~dead].double().norm(dim=0).mean()  # tiny and huge units have room there
         Y, X = Y / level, None if X is None else X / level
 
-        found = pixels = None
+        found = None
         if M is None:
-            pixels, area = candidates(Y, hr=X, hr_mask=mask, seed=seed)
-            found = archetypes(
-                pixels.to(torch_device),
+            found = search(
+                Y,
                 int(endmembers),
-                area=area.to(torch_device),
+                hr=X,
+                hr_mask=mask,
                 restarts=settings.restarts,
                 rounds=settings.rounds,
                 seed=seed,
+                device=torch_device,
                 progress=progress,
             )
-            M = found.M.cpu()
-            history |= {
-                "angle": found.angle.tolist(),
-                "volume": found.volume.tolist(),
-                "chosen": [found.chosen],
-            }
+            M, history = found.M, found.history
         else:
             M = M / level
         watch.stop("endmembers")
@@ -209,7 +210,6 @@ def unmix(
                 alternations=settings.alternations,
                 hr=X,
                 shown=shown,
-                pixels=pixels,
                 found=found,
             )
             history |= refining

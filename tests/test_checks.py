@@ -108,6 +108,8 @@ BAD = [
     ({"scale": True}, r"scale .* whole number of at least 2, got True"),
     ({"seed": -1}, r"seed .* whole number of at least 0, got -1"),
     ({"seed": "0"}, r"seed .* whole number of at least 0, got '0'"),
+    ({"seed": 2**64}, r"seed .* less than 2\^63"),
+    ({"settings": {"steps": 3}}, r"settings .* of class Settings, got {'steps': 3}"),
     ({"threads": 0}, r"threads .* whole number of at least 1, got 0"),
     ({"mode": "both"}, r"mode .*'single', 'self', 'partial', 'supervised'\), got 'both'"),
     ({"convention": "volume"}, r"convention .*'share', 'area', 'plain'\), got 'volume'"),
@@ -152,3 +154,31 @@ def test_bad_input(changes: dict[str, object], message: str) -> None:
 
     with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)):
         unmix(arguments.pop("image"), arguments.pop("endmembers"), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps should be a whole number, positive, got 0"),
+        ({"steps": "4"}, "steps should be a whole number, positive, got '4'"),
+        ({"steps": True}, "steps should be a whole number, positive, got True"),
+        ({"rounds": 2.0}, "rounds should be a whole number, positive, got 2.0"),
+        ({"learning_rate": None}, "learning_rate should be a finite number, positive, got None"),
+        ({"learning_rate": np.inf}, "learning_rate should be a finite number, positive, got inf"),
+        ({"learning_rate": np.nan}, "learning_rate should be a finite number, positive, got nan"),
+        ({"alternations": -1}, "alternations should be a whole number, not negative, got -1"),
+        ({"guidance": np.inf}, "guidance should be a finite number, not negative, got inf"),
+        ({"mu": -0.1}, "mu should be a finite number, not negative, got -0.1"),
+        ({"channels": 6}, "channels should be a multiple of 4, got 6"),
+    ],
+)
+def test_bad_settings(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings(**changes)
+
+
+def test_odd_settings() -> None:
+    # What may be zero, and numbers of NumPy
+    steps, mu = np.int64(3), np.float32(1)
+    settings = Settings(steps=steps, channels=8, alternations=0, guidance=0, mu=mu)
+    assert unmix(torch.rand(5, 8, 8), 2, settings=settings).a.isfinite().all()

@@ -157,6 +157,18 @@ def test_guide(share: float, trained: bool, monkeypatch: pytest.MonkeyPatch) -> 
     assert up.a.shape == (3, 128, 128)
 
 
+def test_dead_pixels_are_no_truth() -> None:
+    r"""Tests that abundances of 1 / R, which dead pixels get, count in no rehearsal."""
+    level, _, M = scene(64)
+    image = level.image.clone()
+    image[:, 8:16, 8:16] = 0.0
+    dead = Level(image, *unmix_pixels(image, M)[:2])
+    other = dead._replace(a=dead.a.clone())
+    other.a[:, 8:16, 8:16] = torch.eye(3)[:, 0, None, None]
+
+    assert rehearse(dead, M, 2, "share", **OPTIONS) == rehearse(other, M, 2, "share", **OPTIONS)
+
+
 def test_guide_by_a_part() -> None:
     level, x, M = scene(64)
     shown = torch.zeros(64, 64).bool()
@@ -189,6 +201,8 @@ def test_guide_by_a_corner() -> None:
     else:
         pytest.fail("every corner is held out")
 
-    up, _, history = guide(level, M, 2, "share", **hr, **OPTIONS)
-    assert history["share"] == [0.0]
-    assert torch.equal(up.a[:, ~shown], step_up(level, 2).a[:, ~shown])
+    # Then there is a rehearsal
+    up, network, history = guide(level, M, 2, "share", **hr, **OPTIONS)
+    assert history["share"] == history["rehearsal.share"]
+    expected = step_up(level, 2, network, history["share"][0]).a
+    torch.testing.assert_close(up.a[:, ~shown], expected[:, ~shown])

@@ -37,7 +37,7 @@ def test_main(tmp_path: Path) -> None:
     lines = (tmp_path / "README.md").read_text().splitlines()
     row = "| [03](notebooks/03_some.ipynb) | A \\| title. So | One \\| two: 3 % | 1 of 2 | 7 |"
     assert row in lines
-    assert "Of 2 claims, 1 did not hold:" in lines
+    assert "Of 2 claims, these 1 do not hold:" in lines
     assert "- [03](notebooks/03_some.ipynb): Four: **5**" in lines
     assert "All claims are ours. Full profile: 2026-01-02, M, cpu, commit 0123456." in lines
     assert "old" not in lines

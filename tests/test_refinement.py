@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from smile_core import scenes
-from smile_core.archetypes import archetypes, candidates
+from smile_core.archetypes import search
 from smile_core.degradation import degrade
 from smile_core.metrics import armse
 from smile_core.mixing import convert, unit, unmix_pixels
@@ -76,12 +76,11 @@ def test_the_image_is_explained(guidance: float) -> None:
 
 def test_archetypes_move() -> None:
     y, up, _ = scene(snr=30)
-    pixels, area = candidates(y)
-    found = archetypes(pixels, 3, area=area, restarts=4, rounds=20)
-    M = unit(found.M)
+    found = search(y, 3, restarts=4, rounds=20)
+    M, pixels = unit(found.M), found.pixels
     a, brightness, _ = unmix_pixels(up.image, M)
     start = Level(y, a, brightness)
-    moved = refine(y, start, M, "share", **OPTIONS, pixels=pixels, found=found)
+    moved = refine(y, start, M, "share", **OPTIONS, found=found)
 
     # A little, downhill, and no further than the cone of the pixels
     steps = moved.history["alternation"]

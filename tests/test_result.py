@@ -18,8 +18,9 @@ from smile_core.unmixing import Settings, unmix
 
 @pytest.fixture(scope="module")
 def result() -> Unmixing:
-    image = scenes.synthetic(size=20, endmembers=3).image
-    return unmix(image, 3, seed=5, settings=Settings(restarts=3, rounds=5, steps=7, channels=8))
+    hr = scenes.synthetic(size=40, endmembers=3).image
+    settings = Settings(restarts=3, rounds=5, steps=7, channels=8)
+    return unmix(degrade(hr, 2), 3, mode="supervised", hr=hr, seed=5, settings=settings)
 
 
 def write(path: Path, metadata: object, **arrays: np.ndarray) -> None:

@@ -340,6 +340,14 @@ def test_unit(scene: Scene, mode: str) -> None:
         torch.testing.assert_close(v.a, unmix(y, scene.M, mode="single").a, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("unit_of_light", [1e-30, 1e25])
+def test_extreme_units(scene: Scene, unit_of_light: float) -> None:
+    y = scene.image[:, :16, :16]
+    u, v = (unmix(c * y, 3, settings=TINY) for c in (1.0, unit_of_light))
+    torch.testing.assert_close(v.M, u.M, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(v.a, u.a, rtol=0, atol=1e-2)
+
+
 def test_unit_of_endmembers(scene: Scene) -> None:
     # The brightness of areas is a number, their endmembers have the unit of the image
     u, v = (

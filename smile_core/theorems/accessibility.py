@@ -198,7 +198,7 @@ def envelope(
 ) -> float:
     r"""Checks 3.2, the envelope of accelerated projected gradient, without restarts.
 
-    .. math:: F(A_k) - F(B) \leq \frac{2 \|A_0 - B\|^2}{\tau (k + 1)^2}
+    .. math:: F(A^{(k)}) - F(B) \leq \frac{2 \|A^{(0)} - B\|^2}{\tau (k + 1)^2}
 
     for every :math:`B`, the minimiser among them. Hypotheses: *simplex*, *step*. Size: the
     right-hand side. Source: standard.

@@ -84,7 +84,8 @@ def summable(problem: Problem, moved: Alternation, *, require: bool = True) -> f
     .. math:: \frac{\kappa}{2} \sum_k \|\text{step}_k\|^2 \leq F_0 - F_K, \qquad
         \kappa = \min_k \bigl( 1 / \tau_k - L_k \bigr)
 
-    Hypotheses: *step*. Size: as for `descent`.
+    where :math:`1 / \tau_k - L_k` is the mean over abundances and weights, weighted by their
+    squared steps. Hypotheses: *step*. Size: as for `descent`.
     """
     F, predicted, step = _read(moved, require)
     kappa = 2 * (predicted / step.square())[step > 0]

@@ -220,7 +220,8 @@ def joint_weight(tasks: Tasks, weight: float, *, require: bool = True) -> Tensor
     r"""Checks 2.3: what weight of the joint problem plays that of the blend.
 
     With :math:`F = L_u + \lambda L_s` and d the norm of a column of D, the minimiser brought down
-    is the blend of weight :math:`\lambda / d^2`. For block means that is :math:`s^2 \lambda`.
+    is the blend of weight :math:`\lambda / d^2`. For block means of constant brightness that is
+    :math:`s^2 \lambda`.
 
     Hypotheses: (1) M has full column rank; (2) no HR pixel is in two LR pixels, so that
     :math:`D^\top D` is diagonal; (3) :math:`\lambda > 0`. Source: ours.

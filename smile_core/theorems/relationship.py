@@ -93,8 +93,8 @@ def division(
     .. math:: \bar Y = \bar X D_\rho, \qquad \bar x_i = x_i / \ell(x_i), \quad
         \bar y_j = y_j / \ell(y_j), \quad \rho_i = \ell(x_i)
 
-    Hypotheses: *kernel*, *light*, and :math:`\ell` is *linear*. Size: the norm of each
-    :math:`\bar y_j`.
+    Hypotheses: *kernel*, *light*, :math:`\ell` is *linear*, and pixels without light are *dark*,
+    :math:`x_i = 0`. Size: the norm of each :math:`\bar y_j`.
 
     Args:
         X: The HR image, with shape (B, N).
@@ -107,6 +107,8 @@ def division(
     W = weights(rho, D, require=require)
     linear = (light(Y) - rho @ D).abs().max() <= ROUNDING * rho.abs().max()
     check_hypothesis(linear, "the light divided out is not linear in the spectrum", require)
+    dark = (X[:, rho == 0] == 0).all()
+    check_hypothesis(dark, "a pixel without light is not dark in all bands", require)
     x = X / torch.where(rho == 0, 1, rho)  # dark pixels weigh nothing
     y = Y / light(Y)
 
@@ -174,11 +176,12 @@ def jensen(
 
 
 def pure_pixels(A: Tensor, rho: Tensor, D: Tensor, *, require: bool = True) -> float:
-    r"""Checks 1.3, that endmembers with a pure LR pixel have a pure HR pixel.
+    r"""Checks 1.3, that if all endmembers have a pure LR pixel, all have a pure HR pixel.
 
     .. math:: \max_k (1 - \max_i A_{ki}) \leq \max_k (1 - \max_j (A_l)_{kj})
 
-    Hypotheses: *simplex*, *kernel*, *light*. Size: one.
+    For each endmember by itself, `purity` tells. Hypotheses: *simplex*, *kernel*, *light*. Size:
+    one.
     """
     A_l, _ = bring_down(A, rho, D, require=require)
     impurity, impurity_l = (1 - a.amax(dim=1).min() for a in (A, A_l))
@@ -280,6 +283,9 @@ def violating() -> dict[str, tuple[Callable[..., float], tuple[Any, ...]]]:
     block = torch.full((4, 1), 0.25, **double)
     bright, signed = (torch.tensor(rho, **double) for rho in ([1, *[0.01] * 3], [-1, 2, 1, 1]))
 
+    # In the first band, the first pixel is dark, and in the second it is not
+    bands = torch.tensor([[0, 1, 1, 1], [1, 1, 2, 1]], **double)
+
     scene = instance(1)
     flat = instance(2, psf="gaussian", contrast=0.0)
     resampled = {
@@ -293,6 +299,7 @@ def violating() -> dict[str, tuple[Callable[..., float], tuple[Any, ...]]]:
             division,
             (scene.X, scene.D, lambda x: x.norm(dim=0)),
         ),
+        "1.1 closure, divided by light: one band": (division, (bands, block, lambda x: x[0])),
         "1.1 simplex: abundances above one": (simplex, (1.1 * scene.A, scene.rho, scene.D)),
         "1.1 simplex: negative abundances": (simplex, (2 * edge - 0.5, bright, block)),
         "1.1 simplex: brightness of both signs": (simplex, (edge, signed, block)),
