@@ -68,7 +68,7 @@ from . import convergence, truth
 from .families import Instance, instance
 from .hypotheses import check_hypothesis
 from .problems import draw, hidden, make_problem, opposite
-from .slack import ROUNDING, OutsideHypotheses, slack
+from .slack import ROUNDING, OutsideHypotheses, applicable, slack
 
 
 def bounded_change(
@@ -300,12 +300,8 @@ def slacks_of_solver(problem: Problem, M: Tensor, V: Tensor, seed: int = 0) -> d
         "3.2 envelope": lambda: envelope(problem, M, a, best),
         "3.2 twins without SR": lambda: twins(alone, M, a),
     }
-    found = {}
-    for label, statement in statements.items():
-        with contextlib.suppress(OutsideHypotheses):
-            found[label] = statement()
 
-    return found | convergence.slacks(problem, alternate(problem, V, W, a))
+    return applicable(statements) | convergence.slacks(problem, alternate(problem, V, W, a))
 
 
 def violating() -> dict[str, tuple[Callable[..., float], tuple[Any, ...]]]:

@@ -29,7 +29,6 @@ __all__ = [
     "volume",
 ]
 
-import contextlib
 import math
 import torch
 
@@ -50,7 +49,7 @@ from .errors import (
 )
 from .families import Instance, instance, resampling
 from .hypotheses import bring_down, check_hypothesis, weights
-from .slack import ROUNDING, OutsideHypotheses, check_arrays, slack
+from .slack import ROUNDING, OutsideHypotheses, applicable, check_arrays, slack
 
 #: Convex functions of an abundance vector, the first dimension.
 CONVEX: dict[str, Callable[[Tensor], Tensor]] = {
@@ -259,12 +258,7 @@ def slacks(scene: Instance, seed: int = 0) -> dict[str, float]:
         "1.5 lobes": lambda: lobes(A, rho, D),
     }
 
-    found = {}
-    for label, statement in statements.items():
-        with contextlib.suppress(OutsideHypotheses):
-            found[label] = statement()
-
-    return found
+    return applicable(statements)
 
 
 def violating() -> dict[str, tuple[Callable[..., float], tuple[Any, ...]]]:

@@ -9,10 +9,12 @@ A statement that is called outside of its hypotheses raises an error that names 
 To see what then becomes of the conclusion, statements take `require=False`.
 """
 
-__all__ = ["ROUNDING", "OutsideHypotheses", "check_arrays", "slack"]
+__all__ = ["ROUNDING", "OutsideHypotheses", "applicable", "check_arrays", "slack"]
 
+import contextlib
 import torch
 
+from collections.abc import Callable, Mapping
 from torch import Tensor
 
 #: What lies nearer to zero than that is rounding, in float64.
@@ -47,6 +49,23 @@ def slack(
     size = right.abs() if size is None else torch.as_tensor(size, dtype=torch.float64)
 
     return (right - left) / size.clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def applicable(statements: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+    r"""Evaluates those statements that their hypotheses do not exclude.
+
+    Args:
+        statements: What returns the slack of each, by label.
+
+    Returns:
+        The slacks by label.
+    """
+    found = {}
+    for label, statement in statements.items():
+        with contextlib.suppress(OutsideHypotheses):
+            found[label] = statement()
+
+    return found
 
 
 def check_arrays(**arrays: Tensor) -> None:

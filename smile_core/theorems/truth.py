@@ -30,7 +30,6 @@ __all__ = [
     "violating",
 ]
 
-import contextlib
 import math
 import torch
 
@@ -45,7 +44,7 @@ from .families import Instance, instance
 from .hypotheses import bring_down, check_hypothesis
 from .problems import draw
 from .relationship import pure_pixels
-from .slack import ROUNDING, OutsideHypotheses, check_arrays, slack
+from .slack import ROUNDING, applicable, check_arrays, slack
 
 NO_PURE = "an endmember has no pure HR pixel"
 
@@ -210,12 +209,8 @@ def slacks(scene: Instance, seed: int = 0) -> dict[str, float]:
         "3.4 nearer at HR": lambda: nearer(scene),
         "3.4 pure at LR, pure at HR": lambda: pure_pixels(A, rho, D),
     }
-    found = {}
-    for label, statement in statements.items():
-        with contextlib.suppress(OutsideHypotheses):
-            found[label] = statement()
 
-    return found
+    return applicable(statements)
 
 
 def violating() -> dict[str, tuple[Callable[..., float], tuple[Any, ...]]]:

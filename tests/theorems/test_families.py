@@ -20,7 +20,7 @@ from smile_core.theorems.families import (
     scaled,
     typical,
 )
-from smile_core.theorems.slack import OutsideHypotheses, check_arrays, slack
+from smile_core.theorems.slack import OutsideHypotheses, applicable, check_arrays, slack
 
 EVERY = {**typical(), **scaled(), **degenerate()}
 
@@ -198,3 +198,17 @@ def test_outside_hypotheses() -> None:
     error = OutsideHypotheses("the kernel is negative")
     assert isinstance(error, ValueError)
     assert str(error) == "Outside of the hypotheses: the kernel is negative."
+
+
+def test_applicable() -> None:
+    def excluded() -> float:
+        raise OutsideHypotheses("there is one endmember")
+
+    def wrong() -> float:
+        raise ValueError("The M should be finite.")
+
+    assert applicable({"holds": lambda: 0.5, "excluded": excluded}) == {"holds": 0.5}
+
+    # Bad input is no hypothesis
+    with pytest.raises(ValueError, match="should be finite"):
+        applicable({"wrong": wrong})
