@@ -48,7 +48,7 @@ from smile_core import Settings, plot, scenes
 from smile_core.affinity import cosine, gate
 from smile_core.degradation import degrade
 from smile_core.experiments import fit, reference, start, sweep
-from smile_core.guidance import factors_of, learn, material, step_up
+from smile_core.guidance import bring_up, factors_of, learn, material
 from smile_core.metrics import armse, match
 from smile_core.network import Smile
 from smile_core.objective import losses, train
@@ -274,9 +274,7 @@ against.agg(["min", "mean", "max"]).round(3)
 rows = []
 for (name, s, seed, gated), (network, _) in trained.items():
     level, M, pairs = begun[name, s, seed]
-    up = step_up(level, factors_of(s)[0], network)
-    for factor in factors_of(s)[1:]:
-        up = step_up(up, factor)
+    up = bring_up(level, s, network)
     with torch.no_grad():
         row = losses(network, pairs[0][0], M.mT @ M, pairs[0][0].validation)
     row["hr"] = armse(up.a[match(M, loaded[name].M)[0]], reference(loaded[name]))

@@ -24,6 +24,7 @@ __all__ = [
     "Problem",
     "Solution",
     "alternate",
+    "check",
     "energy",
     "gaps",
     "gradient",
@@ -220,7 +221,7 @@ def solve(
     Raises:
         ValueError: If shapes disagree, or a value is out of range.
     """
-    a = _check(problem, M, problem.a if a is None else a)
+    a = check(problem, M, problem.a if a is None else a)
     terms, step = _Terms.of(problem, M), 1 / lipschitz(problem, M)
     # Of a perfect fit, less than that is rounding
     floor = max(tolerance**2, 1e-14) * energy(problem).sum()
@@ -278,7 +279,7 @@ def alternate(
         )
     if iterations < 1:
         raise ValueError(f"The iterations should be at least 1, got {iterations}.")
-    a = _check(problem, V @ W, problem.a if a is None else a)
+    a = check(problem, V @ W, problem.a if a is None else a)
     W = project_simplex(W)
     norm_V, norm_D = _top(_gram(V)), _squared_norm(problem)
 
@@ -318,6 +319,47 @@ def alternate(
         a, W, M, g = a_, W_, M_, g_
 
     return Alternation(W, a, objectives, *map(list, zip(*history, strict=True)))
+
+
+def check(problem: Problem, M: Tensor, a: Tensor) -> Tensor:
+    r"""Checks that problem, endmembers and abundances fit together.
+
+    Returns:
+        The abundances in float64, in the simplex up to its rounding.
+
+    Raises:
+        ValueError: If shapes disagree, or a value is out of range.
+    """
+    if (problem.y.ndim, problem.a.ndim, M.ndim) != (3, 3, 2) or problem.x.ndim not in (2, 3):
+        raise ValueError(
+            "The image y, the target x, the abundances to stay near and the endmembers should "
+            f"have 3, 3 or 2, 3 and 2 dimensions, got shapes {tuple(problem.y.shape)}, "
+            f"{tuple(problem.x.shape)}, {tuple(problem.a.shape)} and {tuple(M.shape)}."
+        )
+    (B, h, w), R, s = problem.y.shape, M.shape[1], problem.scale
+    H, W = s * h, s * w
+    for name, array, shape in (
+        ("target x", problem.x, (B, R) if problem.x.ndim == 2 else (B, H, W)),
+        ("endmembers", M, (B, R)),
+        ("abundances to stay near", problem.a, (R, H, W)),
+        ("abundances", a, (R, H, W)),
+        ("brightness", problem.brightness, (H, W)),
+        ("image y", problem.y, (B, h, w)),
+    ):
+        if tuple(array.shape) != shape:
+            raise ValueError(f"The {name} should have shape {shape}, got {tuple(array.shape)}.")
+        if not array.isfinite().all():
+            raise ValueError(f"The {name} should be finite.")
+    if not (problem.brightness > 0).all():
+        raise ValueError("The brightness should be positive everywhere.")
+    if not (0 <= problem.guidance < math.inf and 0 <= problem.mu < math.inf):
+        raise ValueError(
+            f"The weights should be finite and not negative, got guidance={problem.guidance} and "
+            f"mu={problem.mu}."
+        )
+
+    # Rounded to single precision, abundances do not sum to one, and gaps would not be bounds
+    return project_simplex(a.double())
 
 
 class _Terms(NamedTuple):
@@ -416,36 +458,3 @@ def _gram(M: Tensor) -> Tensor:
 
 def _top(gram: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(gram)[-1]
-
-
-def _check(problem: Problem, M: Tensor, a: Tensor) -> Tensor:
-    if (problem.y.ndim, problem.a.ndim, M.ndim) != (3, 3, 2) or problem.x.ndim not in (2, 3):
-        raise ValueError(
-            "The image y, the target x, the abundances to stay near and the endmembers should "
-            f"have 3, 3 or 2, 3 and 2 dimensions, got shapes {tuple(problem.y.shape)}, "
-            f"{tuple(problem.x.shape)}, {tuple(problem.a.shape)} and {tuple(M.shape)}."
-        )
-    (B, h, w), R, s = problem.y.shape, M.shape[1], problem.scale
-    H, W = s * h, s * w
-    for name, array, shape in (
-        ("target x", problem.x, (B, R) if problem.x.ndim == 2 else (B, H, W)),
-        ("endmembers", M, (B, R)),
-        ("abundances to stay near", problem.a, (R, H, W)),
-        ("abundances", a, (R, H, W)),
-        ("brightness", problem.brightness, (H, W)),
-        ("image y", problem.y, (B, h, w)),
-    ):
-        if tuple(array.shape) != shape:
-            raise ValueError(f"The {name} should have shape {shape}, got {tuple(array.shape)}.")
-        if not array.isfinite().all():
-            raise ValueError(f"The {name} should be finite.")
-    if not (problem.brightness > 0).all():
-        raise ValueError("The brightness should be positive everywhere.")
-    if not (0 <= problem.guidance < math.inf and 0 <= problem.mu < math.inf):
-        raise ValueError(
-            f"The weights should be finite and not negative, got guidance={problem.guidance} and "
-            f"mu={problem.mu}."
-        )
-
-    # Rounded to single precision, abundances do not sum to one, and gaps would not be bounds
-    return project_simplex(a.double())

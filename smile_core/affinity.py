@@ -64,7 +64,11 @@ def gate(main: Gradient, guide: Gradient) -> list[Tensor]:
 
 @torch.no_grad()
 def task_affinity(
-    loss: Callable[[], Tensor], parameters: Sequence[Tensor], g: Gradient, size: float = 0.01
+    before: float,
+    loss: Callable[[], Tensor],
+    parameters: Sequence[Tensor],
+    g: Gradient,
+    size: float = 0.01,
 ) -> float:
     r"""Measures what a step along the gradient of one task does to the loss of the other.
 
@@ -72,7 +76,8 @@ def task_affinity(
     gradient, so that tasks and moments of the training compare.
 
     Args:
-        loss: Evaluates the loss of the other task, positive.
+        before: The loss of the other task, positive.
+        loss: Evaluates it after the step.
         parameters: The shared parameters; they are left as they were.
         g: The gradient of the one task.
         size: The length of the step, relative.
@@ -80,7 +85,6 @@ def task_affinity(
     Returns:
         The affinity :math:`Z`, the share of its loss that the other task is spared.
     """
-    before = loss()
     norm = _dot(g, g).sqrt()
     if norm == 0:
         return 0.0

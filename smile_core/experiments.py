@@ -26,8 +26,7 @@ from typing import Any, Literal
 from .archetypes import search
 from .data import cache
 from .degradation import degrade, upsample
-from .guidance import factors_of, learn, material, step_up
-from .lifting import lift
+from .guidance import bring_up, factors_of, learn, material
 from .metrics import armse, match, psnr, sam, score
 from .mixing import convert, unit, unmix_pixels
 from .objective import Level
@@ -183,9 +182,7 @@ def guidance(
             result = replace(result, a=degrade(a_hr, scale), a_hr=a_hr, brightness_hr=rho_hr)
         elif mode == "lifted":
             result = fit(y, scene.R, scale=scale, mode="single", **options)
-            a_hr, rho_hr = result.a, result.brightness
-            for factor in factors_of(scale):
-                a_hr, rho_hr = lift(a_hr, rho_hr, factor)
+            _, a_hr, rho_hr = bring_up(Level(y, result.a, result.brightness), scale)
             result = replace(result, a=degrade(a_hr, scale), a_hr=a_hr, brightness_hr=rho_hr)
         else:
             hr = hr_of.get(mode, {})
@@ -289,9 +286,7 @@ def sweep(
 
     rows, a_ref = [], reference(scene)
     for share in sorted({*shares, chosen}):
-        up = step_up(level, factors[0], network, share)
-        for factor in factors[1:]:
-            up = step_up(up, factor)
+        up = bring_up(level, scale, network, share)
         refined = refine(level.image, up, M, "share", found=found, **options)
         a = refined.a[match(refined.M, scene.M)[0]]
         lr, hr = armse(degrade(a, scale), degrade(a_ref, scale)), armse(a, a_ref)

@@ -10,7 +10,16 @@ the correction is taken. Where interpolation is best, there is no guidance. Wher
 shown, tiles of it that training has not seen take the place of the rehearsal, if there are any.
 """
 
-__all__ = ["Rehearsal", "factors_of", "guide", "learn", "material", "rehearse", "step_up"]
+__all__ = [
+    "Rehearsal",
+    "bring_up",
+    "factors_of",
+    "guide",
+    "learn",
+    "material",
+    "rehearse",
+    "step_up",
+]
 
 import torch
 
@@ -92,10 +101,7 @@ def guide(
             first = degrade(hr, scale // factors[0])
             share = _held_out_share(network, pairs[1][0], first, M, convention)
 
-    # What the network has learned, it has learned of the first step up
-    up = step_up(level, factors[0], network, share)
-    for factor in factors[1:]:
-        up = step_up(up, factor)
+    up = bring_up(level, scale, network, share)
     if hr is not None:
         up.a[:, shown], up.brightness[shown], _ = unmix_pixels(hr[:, shown], M, convention)
 
@@ -194,6 +200,28 @@ def learn(
     )
 
     return network.cpu().eval(), history
+
+
+def bring_up(level: Level, scale: int, network: Smile | None = None, share: float = 1) -> Level:
+    r"""Brings abundances and brightness up, step by step.
+
+    What the network has learned, it has learned of the first step up; the others are lifted.
+
+    Args:
+        level: The scene at the lower resolution.
+        scale: The scale factor.
+        network: The network of the first step, if any.
+        share: The share of its correction to take.
+
+    Returns:
+        The scene at the higher resolution, as from `step_up`.
+    """
+    first, *others = factors_of(scale)
+    up = step_up(level, first, network, share)
+    for factor in others:
+        up = step_up(up, factor)
+
+    return up
 
 
 @torch.no_grad()

@@ -11,8 +11,8 @@ where :math:`d` is the mean chord between unit spectra, a smooth stand-in for th
 not depend on the brightness. It needs :math:`M^\top M` and :math:`M^\top X` only, whatever the
 number of bands.
 
-The SR and relation losses are the guide of unmixing. On the encoder that the tasks share, a step
-follows their gradient only where it does not oppose that of unmixing (see `smile_core.affinity`).
+The SR and relation losses are the guide of unmixing. On the encoder that the tasks share, the part
+of their gradient that opposes that of unmixing is taken out (see `smile_core.affinity`).
 
 Overfitting is the danger, for a scene is small. Every pair is shown in its eight orientations, a
 fifth of its tiles is held out, and the weights with the smallest SR loss there are kept: those of
@@ -224,7 +224,7 @@ def train(
         measured = {name: float(loss.detach()) for name, loss in evaluated.items()}
         measured["cosine"] = float(cosine(main, guide))
         if step % interval == 0:
-            measured |= _affinities(network, drawn, gram, shared, main, guide)
+            measured |= _affinities(network, drawn, gram, shared, main, guide, measured)
         for name, value in measured.items():
             history.setdefault(name, []).append(value)
 
@@ -269,6 +269,7 @@ def _affinities(
     shared: dict[str, list[Tensor]],
     main: list[Tensor],
     guide: list[Tensor],
+    before: dict[str, float],
 ) -> dict[str, float]:
     measured, done = {}, 0
     for name, layer in shared.items():
@@ -282,7 +283,7 @@ def _affinities(
         ("unmixing_to_sr", "sr", main),
     ):
         measured[f"affinity.{name}"] = task_affinity(
-            lambda loss=loss: _mean_losses(network, pairs, gram)[loss], parameters, g
+            before[loss], lambda loss=loss: _mean_losses(network, pairs, gram)[loss], parameters, g
         )
 
     return measured

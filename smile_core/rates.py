@@ -37,7 +37,7 @@ from .accessible import Problem, energy, gradient, lipschitz, modulus, objective
 from .archetypes import Archetypes, search
 from .degradation import degrade
 from .experiments import reference
-from .guidance import factors_of, guide, step_up
+from .guidance import bring_up, guide
 from .metrics import armse, match
 from .mixing import project_simplex, unit, unmix_pixels
 from .objective import Level
@@ -111,9 +111,7 @@ def begin(
         device=torch_device,
     )
     if up is None:
-        up = level
-        for factor in factors_of(scale):
-            up = step_up(up, factor)
+        up = bring_up(level, scale)
 
     return Start(Y, up, M, found, found.history | learned)
 

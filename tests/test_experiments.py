@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smile_core import Settings, experiments, guidance, scenes, unmix
 from smile_core.degradation import degrade
-from smile_core.guidance import Rehearsal, step_up
+from smile_core.guidance import Rehearsal, bring_up
 from smile_core.metrics import armse, match
 from smile_core.mixing import unit, unmix_pixels
 from smile_core.network import Smile
@@ -149,11 +149,11 @@ def test_sweep_where_unmix_trains_nothing(
 def test_sweep_of_small_images(monkeypatch: pytest.MonkeyPatch) -> None:
     networks = []
 
-    def watch(level: Level, factor: int, network: Smile | None, share: float) -> Level:
+    def watch(level: Level, scale: int, network: Smile | None, share: float) -> Level:
         networks.append(network)
-        return step_up(level, factor, network, share)
+        return bring_up(level, scale, network, share)
 
-    monkeypatch.setattr(experiments, "step_up", watch)
+    monkeypatch.setattr(experiments, "bring_up", watch)
     table = experiments.sweep(scenes.synthetic(size=16, endmembers=3), 2, 0, [0, 1], SMALL)
 
     # Nothing to learn from: whatever the share, this is lifting

@@ -55,6 +55,7 @@ from typing import Any
 from ..accessible import (
     Problem,
     alternate,
+    check,
     energy,
     gaps,
     gradient,
@@ -66,7 +67,7 @@ from ..accessible import (
 from ..mixing import project_simplex
 from . import convergence, truth
 from .families import Instance, instance
-from .hypotheses import check_hypothesis
+from .hypotheses import check_hypothesis, check_simplex
 from .problems import draw, hidden, make_problem, opposite
 from .slack import ROUNDING, OutsideHypotheses, applicable, slack
 
@@ -97,7 +98,7 @@ def bounded_change(
     (W, a), (W_, a_) = here, there
     for weights, abundances in (here, there):
         _check(problem, V @ weights, abundances, require=require)
-        _check_simplex(weights, require)
+        check_simplex("columns", weights, require)
     check_hypothesis(problem.mu == 0, "abundances have to stay near others, mu > 0", require)
 
     N, R, v = problem.brightness.numel(), W.shape[1], V.norm(dim=0).max()
@@ -353,14 +354,8 @@ def _constants(
 
 def _check(problem: Problem, M: Tensor, *abundances: Tensor, require: bool) -> None:
     for a in abundances:
-        solve(problem, M, a, iterations=0)  # checks shapes and values
-        _check_simplex(a, require)
-
-
-def _check_simplex(a: Tensor, require: bool) -> None:
-    check_hypothesis((a >= 0).all(), "columns are not in the simplex: some are negative", require)
-    ones = (a.sum(dim=0) - 1).abs().max() <= ROUNDING
-    check_hypothesis(ones, "columns are not in the simplex: they do not sum to one", require)
+        check(problem, M, a)
+        check_simplex("columns", a, require)
 
 
 def _check_step(step: Tensor | float | None, L: Tensor, require: bool) -> Tensor:

@@ -18,7 +18,7 @@ That the columns of :math:`D` sum to one is not among them, nor that every HR pi
 columns of :math:`D_\rho` sum to one in any case, and a dark HR pixel counts for nothing.
 """
 
-__all__ = ["bring_down", "check_hypothesis", "weights"]
+__all__ = ["bring_down", "check_hypothesis", "check_simplex", "weights"]
 
 from torch import Tensor
 
@@ -98,12 +98,14 @@ def bring_down(
             f"The abundances should have shape (R, N) with N = {len(W)}, got {tuple(A.shape)}."
         )
 
-    check_hypothesis(
-        (A >= 0).all(), "the abundances are not in the simplex: some are negative", require
-    )
-    ones = (A.sum(dim=0) - 1).abs().max() <= ROUNDING
-    check_hypothesis(
-        ones, "the abundances are not in the simplex: they do not sum to one", require
-    )
+    check_simplex("the abundances", A, require)
 
     return A @ W, W
+
+
+def check_simplex(name: str, columns: Tensor, require: bool) -> None:
+    r"""Raises `OutsideHypotheses` where required columns are not in the simplex."""
+    outside = f"{name} are not in the simplex"
+    check_hypothesis((columns >= 0).all(), f"{outside}: some are negative", require)
+    ones = (columns.sum(dim=0) - 1).abs().max() <= ROUNDING
+    check_hypothesis(ones, f"{outside}: they do not sum to one", require)
