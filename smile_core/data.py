@@ -38,6 +38,31 @@ FILES = {
         "3ec77a26ce726c2843b4e29070b435056941df39/Datasets/Jasper.mat",
         "834a3ef14426140bd76f5731755e9338e98ce18e4816b552533ab288b3799468",
     ),
+    "dc1_Yclean.mat": (
+        "https://raw.githubusercontent.com/BehnoodRasti/SUnCNN/"
+        "1c35015ffa204b6795d03fef239f187e1aede09a/Data/DC1/Y_clean.mat",
+        "c28230d26616a0b0e2f9934d2efa18266033a1c807f1e7a89f6237db9758dcaa",
+    ),
+    "dc1_abundance240.mat": (
+        "https://raw.githubusercontent.com/BehnoodRasti/SUnCNN/"
+        "1c35015ffa204b6795d03fef239f187e1aede09a/Data/DC1/XT.mat",
+        "2ae49874b71aa3166643e73bac44c789eb57c9cbc9958b4a9cf24198ea9484aa",
+    ),
+    "library_usgs1995.mat": (
+        "https://raw.githubusercontent.com/ricardoborsoi/MUA_SparseUnmixing/"
+        "089f5d61162807a5304759e293b132ed9d0d6ab4/USGS_1995_Library.mat",
+        "fe2be84e4da2abf6ab00091b36f30a1a8dd247d18a78146f61235c8b5229da63",
+    ),
+    "cuprite_crop50x90x188.mat": (
+        "https://raw.githubusercontent.com/LinaZhuang/NMF-QMV_demo/"
+        "571b93010acc6fbd10aff3f3fe07b1172f2eeb09/Rcuprite50x90x188.mat",
+        "755772e67f6dd58d5bbcb650007f8e22198b46b27c7afcfe74f84b1d8abfc73a",
+    ),
+    "cuprite_gt_end12.mat": (
+        "https://raw.githubusercontent.com/Alex-CruzG/NEBEAE/"
+        "b64034da343151002f21a3bcb263e83505f10170/groundTruth_Cuprite_nEnd12.mat",
+        "011be17bb753b7d608745d5130fbb1bf326a6cb984421207ef72091fc7a33503",
+    ),
 }
 
 #: What to tell a user who lacks them.

@@ -1,7 +1,6 @@
 r"""Tests for the smile_core.scenes module."""
 
 import hashlib
-import math
 import numpy as np
 import pytest
 import re
@@ -13,23 +12,10 @@ import torch
 from pathlib import Path
 
 from smile_core import data, scenes
-from smile_core.scenes import Scene, load, synthetic
+from smile_core.scenes import load, synthetic
 
 REAL = [pytest.param(name, marks=pytest.mark.data(name)) for name in ("samson", "jasper")]
-
-
-def make_scene(**changes: object) -> Scene:
-    fields = {
-        "name": "toy",
-        "image": torch.arange(30.0).reshape(5, 2, 3) / 30.0,
-        "M": torch.ones(5, 2),
-        "a": torch.full((2, 2, 3), 0.5),
-        "materials": ("soil", "tree"),
-        "wavelengths": torch.linspace(450.0, 650.0, 5),
-        "source": "Made by hand.",
-        "brightness": torch.ones(2, 3),
-    }
-    return Scene(**(fields | changes))
+FILED = [pytest.param(k, marks=pytest.mark.data(k)) for k, files in scenes.SCENES.items() if files]
 
 
 @pytest.fixture
@@ -53,72 +39,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_scene() -> None:
-    scene = make_scene()
-    assert scene.R == 2
-    assert repr(scene) == "Scene(toy: 5 bands, 2 x 3 pixels, soil, tree)"
-
-    # Without reference
-    assert make_scene(M=None, a=None, brightness=None).M is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"wavelengths": torch.ones(4)}, r"wavelengths .* \(bands, rows, cols\) = \(5, 2, 3\)"),
-        ({"image": torch.ones(2, 3)}, r"image .* \(bands, rows, cols\), .* shape \(2, 3\)"),
-        ({"image": torch.ones(5, 2, 3).double()}, "image .* float32 .* got torch.float64"),
-        ({"image": torch.full((5, 2, 3), math.nan)}, "image .* got 30 values that are NaN"),
-        ({"M": torch.full((5, 2), math.inf)}, "M .* got 10 values that are NaN or infinite"),
-        ({"M": torch.ones(2, 5)}, r"M .* shape \(5, 2\), got \(2, 5\)"),
-        ({"a": torch.ones(2, 3, 2)}, r"a .* shape \(2, 2, 3\), got \(2, 3, 2\)"),
-        ({"materials": ("soil",)}, r"M .* shape \(5, 1\), got \(5, 2\)"),
-        ({"brightness": torch.ones(3, 2)}, r"brightness .* shape \(2, 3\), got \(3, 2\)"),
-    ],
-)
-def test_scene_bad(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_scene(**changes)
-
-
-def test_crop() -> None:
-    scene = make_scene()
-
-    # From the top left corner
-    crop = scene.crop(1, 2, at=(1, 0))
-    assert torch.equal(crop.image, scene.image[:, 1:2, 0:2])
-    assert crop.a.shape == (2, 1, 2)
-    assert crop.brightness.shape == (1, 2)
-    assert torch.equal(crop.M, scene.M)
-
-    # In the centre
-    assert torch.equal(scene.crop(2, 1).image, scene.image[:, :, 1:2])
-
-    # Without reference
-    assert make_scene(M=None, a=None, brightness=None).crop(1, 1).a is None
-
-    # Out of the image
-    for rows, cols, at in [(3, 1, None), (1, 1, (0, 3)), (1, 1, (-1, 0)), (0, 1, (0, 0))]:
-        with pytest.raises(ValueError, match=f"crop of {rows} x {cols} pixels .* 2 x 3 pixels"):
-            scene.crop(rows, cols, at=at)
-
-
-def test_rgb() -> None:
-    # Bands are 450, 500, 550, 600, 650 nm
-    image = torch.zeros(5, 10, 10)
-    image[4, :, :5] = 1.0  # red on the left
-    image[0, :, 5:] = 1.0  # blue on the right
-    scene = make_scene(image=image, M=None, a=None, brightness=None)
-    assert torch.equal(scene.rgb[0, 0], torch.tensor([1.0, 0.0, 0.0]))
-    assert torch.equal(scene.rgb[0, 9], torch.tensor([0.0, 0.0, 1.0]))
-
-    # A flat image divides by nothing
-    assert make_scene(image=torch.ones(5, 2, 3)).rgb.isfinite().all()
-
-
 def test_unknown() -> None:
     for function in (load, scenes.available, scenes.fingerprint):
-        with pytest.raises(ValueError, match=r"'urban'.*samson, jasper, synthetic"):
+        with pytest.raises(ValueError, match=r"'urban'.*samson, jasper, dc1, cuprite, synthetic"):
             function("urban")
 
 
@@ -150,10 +73,17 @@ def test_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(scenes, "find", lambda file: None)
     monkeypatch.setattr(scenes, "download", refuse)
-    monkeypatch.setattr(scenes, "downloadable", lambda file: file == "samson.mat")
+    had = ("samson.mat", "dc1_Yclean.mat", "dc1_abundance240.mat")
+    monkeypatch.setattr(scenes, "downloadable", had.__contains__)
 
     assert scenes.available("samson")
     assert not scenes.available("jasper")
+
+    # All files of a scene are needed
+    assert not scenes.available("dc1")
+    monkeypatch.setattr(scenes, "find", lambda file: None if file in had else Path(file))
+    assert scenes.available("dc1")
+    monkeypatch.setattr(scenes, "find", lambda file: None)
     with pytest.raises(scenes.DataUnavailableError, match=r"jasper\.mat cannot be had"):
         load("jasper")
 
@@ -236,132 +166,144 @@ def test_real(name: str) -> None:
     unit, unit_ref = (v / v.norm(dim=0) for v in (pure, scene.M))
     assert torch.equal((unit.mT @ unit_ref).argmax(dim=1), torch.arange(scene.R))
 
-    # Fingerprint
-    path = data.find(f"{name}.mat")
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == scenes.fingerprint(name)
 
+@pytest.mark.data("dc1")
+def test_dc1() -> None:
+    scene = load("dc1")
+    assert scene.image.shape == (224, 75, 75)
+    assert scene.materials == ("jarosite", "anorthite", "calcite", "alunite", "howlite")
 
-@pytest.mark.parametrize("endmembers", [2, 4, 7])
-@pytest.mark.parametrize("smoothness", [0.0, 4.0, 8.0])
-@pytest.mark.parametrize("purity", [0.5, 0.8, 1.0])
-def test_synthetic_abundances(endmembers: int, smoothness: float, purity: float) -> None:
-    scene = synthetic(48, endmembers, smoothness=smoothness, purity=purity, seed=1)
+    # Abundances: squares of 5 x 5 pixels, those of the first row pure
+    torch.testing.assert_close(scene.a.sum(dim=0), torch.ones(75, 75))
+    assert (scene.a == 1.0).sum(dim=(1, 2)).tolist() == [25] * 5
+    assert scene.brightness.unique().tolist() == pytest.approx([0.9999, 1.0])
 
-    # Simplex
-    assert scene.a.min() >= 0.0
-    torch.testing.assert_close(scene.a.sum(dim=0), torch.ones(48, 48))
-
-    # Each endmember reaches the purity, in a few pixels and exactly
-    peak = torch.tensor(purity)
-    assert torch.equal(scene.a.amax(dim=(1, 2)), peak.expand(endmembers))
-    assert torch.all((scene.a == peak).sum(dim=(1, 2)) >= 4)
-
-
-@pytest.mark.parametrize("brightness", ["off", "smooth", "rough"])
-def test_synthetic_model(brightness: str) -> None:
-    scene = synthetic(brightness=brightness, snr=math.inf)
-
-    # x = rho M a, to the rounding of float32
-    x = torch.einsum(
-        "hw,br,rhw->bhw", scene.brightness.double(), scene.M.double(), scene.a.double()
-    )
-    torch.testing.assert_close(scene.image.double(), x, rtol=2**-24, atol=0.0)
-
-    # Brightness
-    rho = scene.brightness
-    slope = (rho.diff(dim=0).abs().mean() / 0.25).item()
-    if brightness == "off":
-        assert torch.all(rho == 1.0)
-    else:
-        assert 0.5 <= rho.min() < 0.6 < 0.9 < rho.max() <= 1.0
-        assert slope < 0.1 if brightness == "smooth" else slope > 0.5
-
-
-def test_synthetic_smoothness() -> None:
-    slopes = [
-        synthetic(smoothness=smoothness).a.diff(dim=1).abs().mean().item()
-        for smoothness in (0.0, 2.0, 8.0)
-    ]
-    assert slopes[0] > 2 * slopes[1] > 4 * slopes[2]
-
-
-@pytest.mark.parametrize("snr", [10.0, 30.0, 50.0])
-def test_synthetic_noise(snr: float) -> None:
-    clean, noisy = synthetic(snr=math.inf).image.double(), synthetic(snr=snr).image.double()
-    e = noisy - clean
-
-    # Level, the same in all bands
-    measured = 10 * torch.log10(clean.square().sum() / e.square().sum())
-    assert abs(measured.item() - snr) < 0.05
+    # x = rho M a + e, where e is white noise at 30 dB, the same in all bands
+    clean = scene.brightness * torch.tensordot(scene.M, scene.a, dims=1)
+    e = (scene.image - clean).double()
+    snr = 10 * torch.log10(clean.double().square().sum() / e.square().sum())
+    assert abs(snr.item() - 30.0) < 0.03
     assert e.std(dim=(1, 2)).max() < 1.1 * e.std(dim=(1, 2)).min()
+    assert e.mean().abs() < 4 * e.std() / e.numel() ** 0.5
 
-    # No bias: neither mean nor clipping
-    assert e.mean().abs() < 4 * e.std() / math.sqrt(e.numel())
-    torch.testing.assert_close(e.max(), -e.min(), rtol=0.2, atol=0.0)
+    # Drawn with a seed
+    assert torch.equal(load("dc1").image, scene.image)
+
+    # Absorptions are at the wavelengths, in nm, known of the minerals
+    assert torch.all(scene.wavelengths.diff() > 0.0)
+    known = {
+        "jarosite": (860.0, 980.0, 920.0),  # ferric iron
+        "calcite": (2250.0, 2400.0, 2340.0),  # carbonate
+        "alunite": (1700.0, 1800.0, 1760.0),  # hydroxyl
+    }
+    for material, (low, high, centre) in known.items():
+        m = scene.M[:, scene.materials.index(material)]
+        inside = (scene.wavelengths > low) & (scene.wavelengths < high)
+        assert abs(scene.wavelengths[inside][m[inside].argmin()] - centre) < 12.0, material
 
 
-def test_synthetic_seed() -> None:
-    first, again, other = (synthetic(32, seed=seed) for seed in (3, 3, 4))
-    for key in ("image", "M", "a", "brightness"):
-        assert torch.equal(getattr(first, key), getattr(again, key)), key
-        assert not torch.equal(getattr(first, key), getattr(other, key)), key
-    assert first.materials == again.materials
+@pytest.mark.data("dc1")
+def test_dc1_names() -> None:
+    # The library that the abundances of the file refer to
+    path = data.find(scenes.SCENES["dc1"][0]).with_name("dc1_library240.mat")
+    if not path.is_file():
+        pytest.skip("no data: dc1_library240.mat")
+    library = scipy.io.loadmat(path)["EE"]
+    clean, abundances, usgs = (scipy.io.loadmat(data.find(f)) for f in scenes.SCENES["dc1"])
+    scene = load("dc1")
 
-    # Noise comes last: it does not change what is under it
-    assert torch.equal(synthetic(32, seed=3, snr=10.0).a, first.a)
+    # It makes the image, by five of its spectra
+    made = np.tensordot(library, abundances["XT"], axes=1)
+    np.testing.assert_allclose(np.moveaxis(clean["Y_clean"], -1, 0), made, atol=1e-12)
+    active = np.flatnonzero(abundances["XT"].any(axis=(1, 2)))
+    assert active.tolist() == [1, 2, 3, 4, 5]
 
-    # By name
-    assert torch.equal(load("synthetic").image, synthetic().image)
+    # Each is one spectrum of the USGS, bands sorted, whose name begins with the material
+    table = usgs["datalib"]
+    spectra = table[table[:, 0].argsort(), 3:]
+    for k, material in zip(active, scene.materials, strict=True):
+        (column,) = np.flatnonzero((spectra == library[:, [k]]).all(axis=0))
+        assert bytes(usgs["names"][3 + column]).decode().lower().startswith(material)
+    np.testing.assert_array_equal(scene.M, library[:, active].astype(np.float32))
+
+    # Not so unsorted
+    assert not (table[:, 3:] == library[:, [1]]).all(axis=0).any()
+
+
+@pytest.mark.data("cuprite")
+def test_cuprite() -> None:
+    scene = load("cuprite")
+    assert scene.image.shape == (188, 50, 90)
+    assert scene.a is None
+    assert scene.brightness is None
+    assert scene.R == 12
+    assert scene.crop(8, 9).a is None
+
+    # Negative values are few, and in the first band
+    assert torch.nonzero((scene.image < 0.0).sum(dim=(1, 2))).tolist() == [[0]]
+    assert (scene.image < 0.0).sum() == 13
+    assert scene.image.max() < 1.0
+
+    # From visible to near infrared, reflectance rises, but where one spectrometer of the sensor
+    # ends and the next begins, at shorter wavelengths
+    crop = scipy.io.loadmat(data.find("cuprite_crop50x90x188.mat"))["Rcuprite50x90x188"]
+    mean = torch.from_numpy(crop.mean(axis=(0, 1))).float() / 1e4
+    bands = (scene.image.mean(dim=(1, 2)) - mean[:, None]).abs().argmin(dim=1)  # as in the file
+    assert torch.nonzero(mean.diff()[:50] < 0.0).tolist() == [[29]]
+    assert torch.nonzero(scene.wavelengths[bands].diff()[:50] < 0.0).tolist() == [[29]]
+
+    # Hence bands are sorted
+    assert torch.all(scene.wavelengths.diff() > 0.0)
+    torch.testing.assert_close(scene.image.mean(dim=(1, 2))[bands], mean)
+
+    # Of all offsets of its channels, the reference resembles the pixels most at that of the scene
+    reference = scipy.io.loadmat(data.find("cuprite_gt_end12.mat"))
+    channels = reference["slctBnds"].ravel().astype(int) - 1
+    pixels = torch.nn.functional.normalize(scene.image.flatten(1), dim=0)
+    closest = {}
+    for offset in range(-6, 4):
+        M = torch.from_numpy(reference["M"][(channels + offset).clip(min=0)]).float()
+        M = M[bands.argsort()]
+        cosines = torch.nn.functional.normalize(M, dim=0).mT @ pixels
+        closest[offset] = cosines.amax(dim=1).acos().mean().item()
+        assert torch.equal(M, scene.M) == (offset == -3)
+    assert min(closest, key=closest.get) == -3
+
+    # Absorptions are at the wavelengths, in nm, known of the minerals
+    window = (scene.wavelengths > 2080.0) & (scene.wavelengths < 2320.0)
+    known = {
+        "alunite": 2170.0,
+        "buddingtonite": 2120.0,
+        "kaolinite 1": 2205.0,
+        "kaolinite 2": 2205.0,
+        "muscovite": 2200.0,
+        "montmorillonite": 2210.0,
+        "nontronite": 2290.0,
+    }
+    for material, centre in known.items():
+        m = scene.M[window, scene.materials.index(material)]
+        assert abs(scene.wavelengths[window][m.argmin()] - centre) < 12.0, material
+
+
+@pytest.mark.parametrize("name", FILED)
+def test_fingerprint(name: str) -> None:
+    contents = [data.find(file).read_bytes() for file in scenes.SCENES[name]]
+    shas = [hashlib.sha256(content).hexdigest() for content in contents]
+    assert scenes.fingerprint(name).split("+") == shas
+
+
+@pytest.mark.parametrize("name", FILED)
+def test_colours(name: str) -> None:
+    # Of land, seen in natural colours, more is red than blue
+    rgb = load(name).rgb
+    assert rgb.shape == (*load(name).image.shape[1:], 3)
+    assert rgb[..., 0].mean() > rgb[..., 2].mean()
+
+
+def test_synthetic_by_name() -> None:
+    scene = load("synthetic")
+    assert torch.equal(scene.image, synthetic().image)
     assert scenes.fingerprint("synthetic").startswith("synthetic-")
-
-
-@pytest.mark.parametrize(("endmembers", "min_angle"), [(4, 5.0), (8, 5.0), (5, 15.0)])
-def test_synthetic_angles(endmembers: int, min_angle: float) -> None:
-    for seed in range(5):
-        scene = synthetic(32, endmembers, smoothness=1.0, min_angle=min_angle, seed=seed)
-        unit = (scene.M / scene.M.norm(dim=0)).double()
-        cosines = (unit.mT @ unit)[*torch.triu_indices(endmembers, endmembers, offset=1)]
-        assert math.degrees(math.acos(cosines.max())) >= min_angle - 1e-4
-        assert len(set(scene.materials)) == endmembers
-
-
-def test_synthetic_spectra() -> None:
-    earthlib = pytest.importorskip("earthlib").full_library
-    scene = synthetic(32, 5, smoothness=1.0)
-    torch.testing.assert_close(
-        scene.wavelengths,
-        torch.from_numpy(1e3 * earthlib.sensor.band_centers),
-        rtol=1e-6,
-        atol=0.0,
-    )
-
-    # Each is a spectrum of the library, measured or named simulated
-    for m, material in zip(scene.M.mT, scene.materials, strict=True):
-        (row,) = np.flatnonzero((earthlib.data == m.numpy()).all(axis=1))
-        labels = earthlib.metadata.iloc[row]
-        assert ("simulated" in material) == (labels["LEVEL_4"] == "simulated")
-        assert material.startswith(labels["LEVEL_3"].replace("_", " "))
-
-    # All kinds of ground
-    assert {"canopy (simulated)", "char"} < set(scene.materials)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"size": 4}, "size should be at least 8"),
-        ({"endmembers": 1}, "endmembers at least 2"),
-        ({"purity": 0.4}, r"purity in \[0.5, 1\]"),
-        ({"smoothness": -1.0}, "smoothness at least 0"),
-        ({"snr": math.nan}, "snr should be"),
-        ({"brightness": "sunny"}, "brightness should be .* got 'sunny'"),
-        ({"endmembers": 6, "min_angle": 60.0}, "No 6 endmembers .* 60.0 degrees"),
-        ({"size": 8, "endmembers": 20}, "20 endmembers do not all find pure pixels"),
-    ],
-)
-def test_synthetic_bad(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        synthetic(**options)
 
 
 def test_import_is_light() -> None:
