@@ -82,8 +82,9 @@ def fcls(y: Tensor, M: Tensor) -> Tensor:
     .. math:: a_i = \arg \min_{a \in \Delta} \frac{1}{2} \|y_i - M a\|^2
 
     The optimum solves a linear system on its support, the endmembers that it uses. Up to six
-    endmembers, every support is tried. Beyond, accelerated projected gradient finds the support.
-    An affinely dependent support is never needed, so that repeated endmembers do no harm.
+    endmembers, every support is tried. Beyond, an active set finds it, which takes endmembers in
+    and out from where accelerated projected gradient has come. An affinely dependent support is
+    never needed, so that repeated endmembers do no harm.
 
     References:
         | Fully constrained least squares linear spectral mixture analysis (Heinz, Chang, 2001)
@@ -278,32 +279,49 @@ def _enumerate_supports(G: Tensor, b: Tensor) -> Tensor:
     return a
 
 
-def _find_supports(G: Tensor, b: Tensor, rounds: int = 100, steps: int = 50) -> Tensor:
-    a = torch.full_like(b, 1 / len(b))
-    todo = torch.arange(b.shape[1], device=b.device)
+def _find_supports(G: Tensor, b: Tensor) -> Tensor:
+    # Primal active sets, all pixels at once: each takes its own endmembers in and out, one a round
+    a = _projected_gradient(torch.full_like(b, 1 / len(b)), G, b, 50).mT  # (pixels, endmembers)
+    b, used = b.mT, a > 0
+    todo = torch.arange(len(a), device=a.device)
 
-    for _ in range(rounds):
-        x, target = _projected_gradient(a[:, todo], G, b[:, todo], steps), b[:, todo]
+    for _ in range(20 * len(G)):
+        x, target, free = a[todo], b[todo], used[todo]
+        z = _solve_masked(free, G, target)
 
-        # On the support that the steps have found, the optimum in closed form
-        supports, group = (x > 0).unique(dim=1, return_inverse=True)
-        for i, support in enumerate(supports.T):
-            index, pixels = support.nonzero()[:, 0].tolist(), (group == i).nonzero()[:, 0]
-            solution = _solve_on(index, G, target[:, pixels])
-            if solution is not None:
-                feasible = solution[0].amin(dim=0) >= 0
-                face = torch.zeros(len(b), int(feasible.sum())).to(x)
-                face[index] = solution[0][:, feasible]
-                x[:, pixels[feasible]] = face
+        # As far as the constraints allow; the endmember that ends the step goes out
+        reach = torch.where(z < 0, x / (x - z), float("inf"))
+        step, last = reach.min(dim=1, keepdim=True)
+        blocked = step < 1
+        x = torch.where(blocked, (x + step * (z - x)).clamp_min(0), z)
+        x, free = (v.scatter(1, last, v.gather(1, last) * ~blocked) for v in (x, free))
 
-        a[:, todo] = x
-        gradient = G @ x - target
-        gaps = (gradient * x).sum(dim=0) - gradient.amin(dim=0)
-        todo = todo[gaps > 1e-13 * G.diagonal().max()]
+        # At the optimum of a support, the one that promises most comes in
+        gradient = x @ G - target
+        promise = (x * gradient).sum(dim=1, keepdim=True) - gradient
+        most, best = promise.max(dim=1, keepdim=True)
+        done = ~blocked & (most <= 1e-13)
+        free = free.scatter(1, best, free.gather(1, best) | ~blocked)
+
+        a[todo], used[todo] = x, free
+        todo = todo[~done[:, 0]]
         if not len(todo):
             break
 
-    return a
+    return (a / a.sum(dim=1, keepdim=True)).mT
+
+
+def _solve_masked(free: Tensor, G: Tensor, b: Tensor) -> Tensor:
+    # As `_solve_on`, for a support of each pixel; a ridge below rounding lets endmembers repeat
+    N, R = free.shape
+    mask = free.to(G)
+    K = G.new_zeros(N, R + 1, R + 1)
+    K[:, :R, :R] = mask[:, :, None] * mask[:, None, :] * G
+    K[:, :R, :R] += torch.diag_embed(1 - mask) + 1e-14 * torch.eye(R).to(G)
+    K[:, :R, R] = K[:, R, :R] = mask
+    right = torch.cat([mask * b, b.new_ones(N, 1)], dim=1)
+
+    return torch.linalg.solve(K, right)[:, :R] * mask
 
 
 def _projected_gradient(a: Tensor, G: Tensor, b: Tensor, steps: int) -> Tensor:
