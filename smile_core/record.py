@@ -12,7 +12,16 @@ The folder then holds `08_real.png` and `08_real.pdf`, the same bytes at every r
 `08_real.json`, from which the runner prints its table.
 """
 
-__all__ = ["Record", "Source", "make_folder", "replacing"]
+__all__ = [
+    "Record",
+    "Source",
+    "check_finite",
+    "find_commit",
+    "find_version",
+    "make_folder",
+    "make_plain",
+    "replacing",
+]
 
 import contextlib
 import json
@@ -123,8 +132,8 @@ class Record:
         Raises:
             ValueError: If a number is NaN or infinite.
         """
-        plain = json.loads(json.dumps(numbers, default=_plain))
-        _check_finite(plain, "")
+        plain = json.loads(json.dumps(numbers, default=make_plain))
+        check_finite(plain, "")
         self._numbers.update(plain)
 
     def save(self) -> "DataFrame":
@@ -148,11 +157,11 @@ class Record:
                 "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
                 "versions": {
                     "python": platform.python_version(),
-                    "torch": _version("torch"),
-                    "numpy": _version("numpy"),
-                    "smile_core": _version("smile-companion"),
+                    "torch": find_version("torch"),
+                    "numpy": find_version("numpy"),
+                    "smile_core": find_version("smile-companion"),
                 },
-                **_commit(),
+                **find_commit(),
             },
         }
 
@@ -198,32 +207,36 @@ def replacing(path: Path) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
-def _plain(x: Any) -> Any:
+def make_plain(x: Any) -> Any:
+    r"""Makes a list or number of an array or tensor, for JSON to hold."""
     if hasattr(x, "tolist"):  # arrays, tensors and their scalars
         return x.tolist()
 
     raise TypeError(f"A record holds numbers, texts and arrays, not {type(x).__name__}.")
 
 
-def _check_finite(x: Any, name: str) -> None:
+def check_finite(x: Any, name: str) -> None:
+    r"""Raises a ValueError if a number is NaN or infinite, naming where it is."""
     if isinstance(x, dict):
         for key, value in x.items():
-            _check_finite(value, f"{name}.{key}" if name else key)
+            check_finite(value, f"{name}.{key}" if name else key)
     elif isinstance(x, list):
         for i, value in enumerate(x):
-            _check_finite(value, f"{name}[{i}]")
+            check_finite(value, f"{name}[{i}]")
     elif isinstance(x, float) and not math.isfinite(x):
         raise ValueError(f"The number '{name}' should be finite, not {x}.")
 
 
-def _version(name: str) -> str | None:
+def find_version(name: str) -> str | None:
+    r"""Returns the version of an installed package, `None` if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:  # the package can be used from its folder, not installed
         return None
 
 
-def _commit() -> dict[str, Any]:
+def find_commit() -> dict[str, Any]:
+    r"""Returns the commit of this repository, and whether its code differs from that."""
     # The code's own repository, not one that happens to lie around it
     if not (ROOT / ".git").exists():
         return {"commit": None, "dirty": None}
