@@ -94,8 +94,8 @@ for name, s, seed in cases:
     pairs = material(level.image, M, factors_of(s), "share", seed)
     begun[name, s, seed] = level, M, pairs
     for gated in (True, False):
-        run = {"seed": seed, "gated": gated, "device": find_device(device), **options}
-        trained[name, s, seed, gated] = learn(pairs, M, factors_of(s)[0], **run)
+        run = {"weighting": "gate" if gated else "sum", "device": find_device(device), **options}
+        trained[name, s, seed, gated] = learn(pairs, M, factors_of(s)[0], seed=seed, **run)
 
 # %% [markdown]
 # Beside it, the results of `unmix` itself, with the single task and guided.

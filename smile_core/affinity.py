@@ -21,7 +21,7 @@ References:
     | https://arxiv.org/abs/2109.04617
 """
 
-__all__ = ["best_share", "cosine", "gate", "task_affinity"]
+__all__ = ["Gradient", "best_share", "cosine", "dot", "gate", "task_affinity"]
 
 import torch
 
@@ -38,8 +38,18 @@ def cosine(g: Gradient, h: Gradient) -> Tensor:
         g: A gradient, a tensor for each parameter.
         h: The other, with the same shapes.
     """
-    norms = _dot(g, g).sqrt() * _dot(h, h).sqrt()
-    return _dot(g, h) / norms.clamp_min(torch.finfo(g[0].dtype).tiny)
+    norms = dot(g, g).sqrt() * dot(h, h).sqrt()
+    return dot(g, h) / norms.clamp_min(torch.finfo(g[0].dtype).tiny)
+
+
+def dot(g: Gradient, h: Gradient) -> Tensor:
+    r"""Returns the scalar product of two gradients.
+
+    Args:
+        g: A gradient, a tensor for each parameter.
+        h: The other, with the same shapes.
+    """
+    return torch.stack([(a * b).sum() for a, b in zip(g, h, strict=True)]).sum()
 
 
 def gate(main: Gradient, guide: Gradient) -> list[Tensor]:
@@ -57,7 +67,7 @@ def gate(main: Gradient, guide: Gradient) -> list[Tensor]:
         The gated sum.
     """
     tiny = torch.finfo(main[0].dtype).tiny
-    opposing = _dot(main, guide).clamp_max(0) / _dot(main, main).clamp_min(tiny)
+    opposing = dot(main, guide).clamp_max(0) / dot(main, main).clamp_min(tiny)
 
     return [g + h - opposing * g for g, h in zip(main, guide, strict=True)]
 
@@ -85,12 +95,12 @@ def task_affinity(
     Returns:
         The affinity :math:`Z`, the share of its loss that the other task is spared.
     """
-    norm = _dot(g, g).sqrt()
+    norm = dot(g, g).sqrt()
     if norm == 0:
         return 0.0
 
     saved = [p.clone() for p in parameters]
-    step = size * _dot(parameters, parameters).sqrt() / norm
+    step = size * dot(parameters, parameters).sqrt() / norm
     for p, h in zip(parameters, g, strict=True):
         p -= step * h
     after = loss()
@@ -121,7 +131,3 @@ def best_share(alone: Tensor, guided: Tensor, truth: Tensor) -> float:
     share = ((alone - truth) * difference).sum() / difference.square().sum()
 
     return float(share.nan_to_num(0).clamp(0, 1))
-
-
-def _dot(g: Gradient, h: Gradient) -> Tensor:
-    return torch.stack([(a * b).sum() for a, b in zip(g, h, strict=True)]).sum()

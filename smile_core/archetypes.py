@@ -6,31 +6,35 @@ convex combinations,
 .. math:: \min_{W, A} \sum_i v_i \|y_i - Y W a_i\|^2, \qquad M = Y W,
     \quad w_k \in \Delta^{N - 1}, \; a_i \in \Delta^{R - 1},
 
-over pixels :math:`y_i` of unit norm. Entropic (mirror) steps keep both factors inside their
-simplices, and start from many places at once: all restarts are one batch of matrix products, in
-the subspace of the leading singular vectors. Three choices, made without seeing a reference,
-decide the result:
+over pixels :math:`y_i` of unit norm, or, where the brightness is fixed, as they are. Entropic
+(mirror) steps keep both factors inside their simplices, and start from many places at once: all
+restarts are one batch of matrix products, in the subspace of the leading singular vectors. Four
+choices, made without seeing a reference, decide the result:
 
+- *Starts.* Pixels are drawn far from each other: each with a probability that grows with the
+  square of its distance from the affine span of those before.
 - *Weights.* The unit spectrum of a dark pixel is noisier. For shot noise its variance goes with
   :math:`1 / \rho_i`, beside that of the materials themselves, hence
   :math:`v_i \propto \rho_i / (\rho_i + \operatorname{median} \rho)`.
-- *The restart.* Many restarts fit nearly as well. Among those whose mean spectral angle is within
-  3 % of the smallest, the one whose endmembers span the largest volume is taken.
+- *The restart.* Many restarts fit nearly as well. Among those whose misfit, a mean spectral angle,
+  is within 3 % of the smallest, the one whose endmembers span the largest volume is taken.
 - *Scale.* Endmembers are shared across scales, so that large images are first brought down by two:
   four times cheaper, and less noisy.
 
 References:
     | Entropic Descent Archetypal Analysis for Blind Hyperspectral Unmixing (Zouaoui et al., 2023)
-    | https://doi.org/10.1109/TIP.2022.3231741
+    | https://doi.org/10.1109/TIP.2023.3301769
+    | Archetypal Analysis++: Rethinking the Initialization Strategy (Mair, Sjölund, 2024): starts
+    | https://arxiv.org/abs/2301.13748
 """
 
-__all__ = ["Archetypes", "archetypes", "candidates", "search"]
+__all__ = ["Archetypes", "archetypes", "candidates"]
 
 import torch
 
 from collections.abc import Callable
 from torch import Tensor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .degradation import degrade, pad_to_multiple
 from .mixing import unit
@@ -50,54 +54,27 @@ class Archetypes(NamedTuple):
         W: The weights :math:`W` of the unit pixels in them, columns in the simplex, with shape
             (N, R).
         pixels: The pixels, with shape (B, N).
-        angle: The weighted mean spectral angle of each restart in radians, with shape (restarts,).
-        volume: The squared volume that the unit endmembers of each restart span, with shape
-            (restarts,).
+        misfit: The weighted mean spectral angle of each restart in radians, with shape
+            (restarts,); for pixels as they are, the root mean square of their distances from the
+            mixtures.
+        volume: The squared volume that the endmembers of each restart span, with shape
+            (restarts,): those of unit norm with the origin, or those as they are with a point at
+            the mean norm from their subspace.
         chosen: The index of the chosen restart.
     """
 
     M: Tensor
     W: Tensor
     pixels: Tensor
-    angle: Tensor
+    misfit: Tensor
     volume: Tensor
     chosen: int
 
     @property
     def history(self) -> dict[str, list[float]]:
         r"""How the restarts compare, by the name of the series."""
-        angle, volume = self.angle.tolist(), self.volume.tolist()
-        return {"angle": angle, "volume": volume, "chosen": [self.chosen]}
-
-
-def search(
-    image: Tensor,
-    R: int,
-    *,
-    hr: Tensor | None = None,
-    hr_mask: Tensor | None = None,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    **options: Any,
-) -> Archetypes:
-    r"""Finds the archetypes of a scene.
-
-    Args:
-        image: The LR image, with shape (B, h, w).
-        R: The number of endmembers.
-        hr: The HR image, with shape (B, H, W), if there is one.
-        hr_mask: Where it is shown, boolean, with shape (H, W). Everywhere if `None`.
-        seed: The seed.
-        device: The device to work on.
-        options: The other options of `archetypes`.
-
-    Returns:
-        The archetypes, on the CPU.
-    """
-    pixels, area = candidates(image, hr=hr, hr_mask=hr_mask, seed=seed)
-    found = archetypes(pixels.to(device), R, area=area.to(device), seed=seed, **options)
-
-    return found._replace(M=found.M.cpu(), W=found.W.cpu(), pixels=pixels)
+        misfit, volume = self.misfit.tolist(), self.volume.tolist()
+        return {"misfit": misfit, "volume": volume, "chosen": [self.chosen]}
 
 
 def archetypes(
@@ -105,6 +82,7 @@ def archetypes(
     R: int,
     *,
     area: Tensor | None = None,
+    normalised: bool = True,
     restarts: int = 48,
     rounds: int = 100,
     inner: int = 5,
@@ -120,6 +98,8 @@ def archetypes(
         pixels: The pixels :math:`Y`, none of them zero, with shape (B, N).
         R: The number of endmembers.
         area: The area of each pixel in any unit, with shape (N,); equal areas if `None`.
+        normalised: Whether to divide the pixels by their norm; if not, their brightness is fixed,
+            and they all weigh the same.
         restarts: The number of restarts.
         rounds: The number of rounds, each of `inner` steps in A and `inner` in W.
         inner: The number of steps before the other factor's turn.
@@ -142,8 +122,8 @@ def archetypes(
         raise ValueError(f"The pixels should be at least as many as endmembers, {R}, got {N}.")
 
     norms = pixels.norm(dim=0)
-    y = pixels / norms
-    v = norms / (norms + norms.median()) * (1 if area is None else area)
+    y, v = (pixels / norms, norms / (norms + norms.median())) if normalised else (pixels, norms**0)
+    v = v if area is None else v * area
     v = v / v.mean()
 
     # The leading left singular vectors, from the B x B Gram matrix; in float64, hence on the CPU
@@ -151,7 +131,7 @@ def archetypes(
     basis = torch.linalg.eigh(y_ @ y_.mT).eigenvectors[:, -max(subspace, R) :].to(y)
     Y = basis.mT @ y  # (subspace, pixels)
 
-    W = _start(N, R, restarts, seed).to(Y)
+    W = _start(Y.cpu(), R, restarts, seed).to(Y)
     logW, logA = W.log(), Y.new_full((restarts, R, N), 1 / R).log()
     A = logA.exp()
     step = torch.tensor(steps).to(Y)[torch.arange(restarts) % len(steps), None, None]
@@ -174,21 +154,33 @@ def archetypes(
         if progress is not None:
             progress("archetypes", done + 1, rounds)
 
-    M = unit(Y @ W, dim=1)
-    cosine = (unit(M @ A, dim=1) * unit(Y)).sum(dim=1)
-    angle = (v * cosine.clamp(-1, 1).arccos()).mean(dim=1).cpu()
+    M = Y @ W
+    if normalised:
+        M = unit(M, dim=1)
+        cosine = (unit(M @ A, dim=1) * unit(Y)).sum(dim=1)
+        misfit = (v * cosine.clamp(-1, 1).arccos()).mean(dim=1).cpu()
+    else:
+        misfit = (v * (Y - M @ A).square().sum(dim=1)).mean(dim=1).sqrt().cpu()
+        # The origin is no endmember, but may be near one, a shadow: it is moved out of the way
+        M = torch.cat([M, norms.mean().expand(restarts, 1, R)], dim=1)
     volume = torch.linalg.det((M.mT @ M).cpu().double())
-    eligible = angle <= angle.min() * (1 + tolerance)
+    eligible = misfit <= misfit.min() * (1 + tolerance)
     chosen = int(torch.where(eligible, volume, -1).argmax())
 
     # Back to all bands, and to the norms of the pixels that they are made of
-    M = unit((y @ W[chosen]).clamp_min(0)) * (norms @ W[chosen])
+    M = (y @ W[chosen]).clamp_min(0)
+    M = unit(M) * (norms @ W[chosen]) if normalised else M
 
-    return Archetypes(M, W[chosen], pixels, angle, volume, chosen)
+    return Archetypes(M, W[chosen], pixels, misfit, volume, chosen)
 
 
 def candidates(
-    image: Tensor, *, hr: Tensor | None = None, hr_mask: Tensor | None = None, seed: int = 0
+    image: Tensor,
+    *,
+    hr: Tensor | None = None,
+    hr_mask: Tensor | None = None,
+    coarse: bool = True,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
     r"""Gathers the pixels that endmembers may be made of.
 
@@ -199,6 +191,7 @@ def candidates(
         image: The LR image, with shape (B, h, w).
         hr: The HR image, with shape (B, H, W), if there is one.
         hr_mask: Where the HR image is shown, boolean, with shape (H, W). Everywhere if `None`.
+        coarse: Whether to bring large images down by two.
         seed: The seed of the sample, if there are too many pixels.
 
     Returns:
@@ -217,7 +210,7 @@ def candidates(
 
     pixels, areas = [], []
     for x, area in images:
-        x, factor = _coarse(x)
+        x, factor = _coarse(x) if coarse else (x, 1)
         pixels.append(_alive(x))
         areas.append(torch.full_like(pixels[-1][0], area * factor**2))
     y, areas = torch.cat(pixels, dim=1), torch.cat(areas)
@@ -230,15 +223,32 @@ def candidates(
     return y, areas
 
 
-def _start(N: int, R: int, restarts: int, seed: int) -> Tensor:
+def _start(Y: Tensor, R: int, restarts: int, seed: int) -> Tensor:
     # Half of the weight on one pixel drawn for each endmember, half spread over all
     generator = torch.Generator().manual_seed(seed)
+    N = Y.shape[1]
     logits = 0.1 * torch.rand(restarts, N, R, generator=generator)
     for r in range(restarts):
-        drawn = torch.randperm(N, generator=generator)[:R]
+        drawn = _draw(Y, R, generator)
         logits[r, drawn, torch.arange(R)] += torch.tensor(float(N)).log()
 
     return logits.softmax(dim=1)
+
+
+def _draw(Y: Tensor, R: int, generator: torch.Generator) -> list[int]:
+    # The first at random, the others in proportion to the squared distance from the affine span
+    # of those before
+    drawn = [int(torch.randint(Y.shape[1], (1,), generator=generator))]
+    left = Y - Y[:, drawn]
+    while len(drawn) < R:
+        distance = left.square().sum(dim=0)
+        if not distance.sum() > 0:  # nothing is left outside
+            distance = torch.ones_like(distance)
+        drawn.append(int(torch.multinomial(distance, 1, generator=generator)))
+        direction = unit(left[:, drawn[-1]])
+        left = left - direction[:, None] * (direction @ left)
+
+    return drawn
 
 
 def _coarse(image: Tensor) -> tuple[Tensor, int]:

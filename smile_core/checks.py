@@ -26,7 +26,7 @@ def check_options(mode: str, convention: str, scale: int, seed: int, threads: in
     """
     for name, value, options in (
         ("mode", mode, get_args(Mode)),
-        ("convention", convention, get_args(Convention)),
+        ("convention", convention, ("auto", *get_args(Convention))),
     ):
         if value not in options:
             raise ValueError(f"The {name} should be one of {options}, got {value!r}.")
@@ -43,7 +43,7 @@ def check_options(mode: str, convention: str, scale: int, seed: int, threads: in
 
 def check_images(
     image: ArrayLike | Tensor,
-    endmembers: int | ArrayLike | Tensor,
+    endmembers: int | str | ArrayLike | Tensor,
     scale: int,
     mode: str,
     hr: ArrayLike | Tensor | None,
@@ -68,7 +68,15 @@ def check_images(
 
     # The endmembers
     M = None
-    if _is_whole(endmembers):
+    if isinstance(endmembers, str):
+        if endmembers != "auto":
+            raise ValueError(
+                "The endmembers should be a whole number, 'auto', or an array with shape "
+                f"({B}, R), got {endmembers!r}."
+            )
+        if not alive:
+            raise ValueError("The image has no pixel whose sum over the bands is positive.")
+    elif _is_whole(endmembers):
         if not 1 <= endmembers <= min(B, alive):
             raise ValueError(
                 "The number of endmembers should be at least 1 and at most that of the bands and "

@@ -6,26 +6,22 @@ permutation. The LR reference is the block mean of the HR reference. A fit is co
 result is cached under a hash of everything that it depends on, the source of the method included.
 """
 
-__all__ = ["fit", "guidance", "native", "reference", "start", "sweep"]
+__all__ = ["METHOD", "fit", "guidance", "native", "reference", "start", "sweep"]
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import json
-import os
 import pandas as pd
 import torch
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from torch import Tensor
 from typing import Any, Literal
 
-from .archetypes import search
-from .data import cache
 from .degradation import degrade, upsample
+from .endmembers import find_endmembers
 from .guidance import bring_up, factors_of, learn, material
 from .metrics import armse, match, psnr, sam, score
 from .mixing import convert, unit, unmix_pixels
@@ -33,16 +29,39 @@ from .objective import Level
 from .refinement import refine
 from .result import Unmixing
 from .scenes import Scene
+from .study import hash_sources, keep_in
 from .unmixing import Settings, find_device, unmix
 
 ROWS = ("single", "lifted", "self", "partial", "supervised", "same data")
+
+#: The modules that a result of `smile_core.unmix` depends on.
+METHOD = (
+    "accessible",
+    "affinity",
+    "archetypes",
+    "checks",
+    "counting",
+    "degradation",
+    "enclosing",
+    "endmembers",
+    "evidence",
+    "guidance",
+    "lifting",
+    "mixing",
+    "network",
+    "objective",
+    "parts",
+    "refinement",
+    "result",
+    "unmixing",
+    "weighting",
+)
 
 
 def fit(image: Tensor, endmembers: int | Tensor, **options: Any) -> Unmixing:
     r"""Calls `smile_core.unmix`, or returns what it returned for the same arguments before.
 
-    The cache is the folder that the environment variable `SMILE_CACHE` names, else the folder
-    `fits` in the user's cache for this project. It may be deleted at any time.
+    The cache is the folder of `smile_core.study.keep_in`.
 
     Args:
         image: The image, with shape (B, h, w).
@@ -53,7 +72,8 @@ def fit(image: Tensor, endmembers: int | Tensor, **options: Any) -> Unmixing:
         The result; `seconds` are those of the first call.
     """
     device = find_device(options.get("device", "auto"))
-    digest = hashlib.sha256(f"{_package()} {device}".encode())
+    modules = [f"{__package__}.{name}" for name in METHOD]
+    digest = hashlib.sha256(f"{hash_sources(*modules)} {device}".encode())
     for name, value in sorted({"image": image, "endmembers": endmembers, **options}.items()):
         if isinstance(value, Tensor):
             array = value.contiguous().numpy()
@@ -62,27 +82,26 @@ def fit(image: Tensor, endmembers: int | Tensor, **options: Any) -> Unmixing:
             plain = asdict(value) if isinstance(value, Settings) else value
             digest.update(f"{name} {json.dumps(plain)}".encode())
 
-    folder = Path(os.environ.get("SMILE_CACHE") or cache() / "fits")
-    path = folder / f"{digest.hexdigest()[:32]}.npz"
+    path = keep_in() / f"{digest.hexdigest()[:32]}.npz"
     if path.exists():
         return Unmixing.load(path)
 
     result = unmix(image, endmembers, **options)
     with contextlib.suppress(OSError):  # where there is no place for a cache, there is none
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         result.save(path)
 
     return result
 
 
-def reference(scene: Scene, convention: str = "share") -> Tensor:
-    r"""Returns the reference abundances of a scene, with shape (R, H, W).
+def reference(scene: Scene, convention: str = "share") -> Tensor | None:
+    r"""Returns the reference abundances of a scene, if any, with shape (R, H, W).
 
     The truth of a synthetic scene is fractions of area, and is converted to `share`. What
     convention the reference of a real scene follows was its authors' choice: it is taken as it is.
 
     Args:
-        scene: The scene, with a reference.
+        scene: The scene, with reference endmembers.
         convention: The convention of the abundances to compare with.
     """
     if scene.brightness is None or convention != "share":
@@ -115,7 +134,7 @@ def native(
     for seed in range(seeds):
         options = {"mode": mode, "seed": seed, "settings": settings, "device": device}
         result = fit(scene.image, scene.R, **options)
-        scores = score(result.M, result.a, scene.M, reference(scene))
+        scores = score(result.M, result.a, scene.M, reference(scene, result.convention))
         rows.append(
             {
                 "scene": scene.name,
@@ -160,10 +179,8 @@ def guidance(
         means over the area, :math:`A D`; `psnr` in dB and `sam` in radians of the SR image where
         hidden, those of bicubic interpolation being `psnr_bicubic` and `sam_bicubic`.
     """
-    x, a_ref = scene.image, reference(scene)
-    y, a_ref_lr = degrade(x, scale), degrade(a_ref, scale)
-    rho_ref = unmix_pixels(x, unit(scene.M))[1]
-    a_ref_light = degrade(a_ref, scale, brightness=rho_ref[None])
+    x = scene.image
+    y = degrade(x, scale)
     half = x.shape[-1] // (2 * scale) * scale
     shown = torch.zeros_like(x[0]).bool()
     shown[:, :half] = True
@@ -188,6 +205,7 @@ def guidance(
             hr = hr_of.get(mode, {})
             result = fit(y, scene.R, scale=scale, mode=mode, **options, **hr)
 
+        a_ref, a_ref_lr, a_ref_light = _references(scene, scale, result.convention)
         permutation, angles = match(result.M, scene.M)
         a, a_hr, x_hr = result.a[permutation], result.a_hr[permutation], result.x_hr
         rho_hr = result.brightness_hr[None]
@@ -230,10 +248,18 @@ def start(
 
     Returns:
         The scene at LR, with pixels of about unit norm, and the endmembers, with shape (B, R).
+
+    Raises:
+        ValueError: If the brightness is found to be fixed.
     """
     y = degrade(scene.image, scale)
     options = {"scale": scale, "seed": seed, "settings": settings, "device": device}
     alone = fit(y, scene.R, mode="single", **options)
+    if alone.convention != "share":
+        raise ValueError(
+            f"Scene '{scene.name}' should have a brightness that varies, got one that is fixed: "
+            f"the convention was found to be '{alone.convention}'."
+        )
     size = y.double().norm(dim=0).mean()
 
     return Level(y / size, alone.a, alone.brightness / size), alone.M
@@ -281,7 +307,8 @@ def sweep(
 
     # The archetypes of `start`, with their weights
     options = {name: getattr(settings, name) for name in ("restarts", "rounds")}
-    found = search(level.image, scene.R, seed=seed, device=torch_device, **options)
+    options |= {"seed": seed, "device": torch_device}
+    found = find_endmembers(level.image, scene.R, "share", **options).found
     options = {name: getattr(settings, name) for name in ("guidance", "mu", "alternations")}
 
     rows, a_ref = [], reference(scene)
@@ -305,25 +332,10 @@ def sweep(
     )
 
 
-@functools.cache
-def _package() -> str:
-    # What a result depends on beside its arguments
-    folder = Path(__file__).parent
-    names = (
-        "accessible",
-        "affinity",
-        "archetypes",
-        "checks",
-        "degradation",
-        "guidance",
-        "lifting",
-        "mixing",
-        "network",
-        "objective",
-        "refinement",
-        "result",
-        "unmixing",
-    )
-    sources = [(folder / f"{name}.py").read_bytes() for name in names]
+def _references(scene: Scene, scale: int, convention: str) -> tuple[Tensor, Tensor, Tensor]:
+    # At HR; their means over the area of LR pixels; what the light of these shows
+    a = reference(scene, convention)
+    M = scene.M if convention == "plain" else unit(scene.M)
+    rho = unmix_pixels(scene.image, M, convention)[1]
 
-    return hashlib.sha256(b"".join(sources) + torch.__version__.encode()).hexdigest()
+    return a, degrade(a, scale), degrade(a, scale, brightness=rho[None])

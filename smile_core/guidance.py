@@ -64,6 +64,7 @@ def guide(
     *,
     hr: Tensor | None = None,
     shown: Tensor | None = None,
+    without: str = "",
     **options: Any,
 ) -> tuple[Level | None, Smile | None, dict[str, list[float]]]:
     r"""Brings the scene up to the HR resolution.
@@ -76,32 +77,37 @@ def guide(
         hr: The HR image, in the unit of that of `level`, with shape (B, H, W), if there is one.
             Where it is shown, it is unmixed itself.
         shown: Where it is shown, boolean, with shape (H, W).
-        options: The options of `learn`.
+        without: The part to leave out, if any, see `smile_core.parts`.
+        options: The other options of `learn`.
 
     Returns:
         The scene at the HR resolution, `None` if the guide does not help; the trained network, if
         there is one; the history of rehearsal and training.
     """
     factors, network, share = factors_of(scale), None, 1.0
+    trusted = without == "rehearsal"
     history: dict[str, list[float]] = {}
-    pairs = material(level.image, M, factors, convention, options["seed"], hr=hr, shown=shown)
+    pairs = material(
+        level.image, M, factors, convention, options["seed"], hr=hr, shown=shown, without=without
+    )
     held_out = hr is not None and any(pair.validation.any() for pair in pairs[1][:1])
 
-    if not held_out:
-        rehearsal = rehearse(level, M, factors[0], convention, **options)
+    if not held_out and not trusted:
+        rehearsal = rehearse(level, M, factors[0], convention, without=without, **options)
         history |= {f"rehearsal.{name}": [value] for name, value in rehearsal._asdict().items()}
         share = rehearsal.share
-        if hr is None and not rehearsal.helps:
+        # Without lifting there is nothing to be better than interpolation
+        if hr is None and not rehearsal.helps and without != "lifting":
             return None, None, history
 
-    if any(pairs) and share:
-        network, learned = learn(pairs, M, factors[0], **options)
+    if any(pairs) and share and without != "network":
+        network, learned = learn(pairs, M, factors[0], without=without, **options)
         history |= learned
-        if held_out:
+        if held_out and not trusted:
             first = degrade(hr, scale // factors[0])
             share = _held_out_share(network, pairs[1][0], first, M, convention)
 
-    up = bring_up(level, scale, network, share)
+    up = bring_up(level, scale, network, share, without=without)
     if hr is not None:
         up.a[:, shown], up.brightness[shown], _ = unmix_pixels(hr[:, shown], M, convention)
 
@@ -126,6 +132,7 @@ def material(
     *,
     hr: Tensor | None = None,
     shown: Tensor | None = None,
+    without: str = "",
 ) -> list[list[Pair]]:
     r"""Gathers the pairs of resolutions to learn from.
 
@@ -137,6 +144,7 @@ def material(
         seed: The seed of the tiles that are held out.
         hr: The HR image, in the same unit, with shape (B, H, W), if there is one.
         shown: Where it is shown, boolean, with shape (H, W).
+        without: The part to leave out, if any, as in `make_pairs`.
 
     Returns:
         The pairs of the image, then of each resolution above it that is shown; an empty list where
@@ -151,7 +159,9 @@ def material(
         down = hr.shape[-1] // (image.shape[-1] * reach)
         images.append((degrade(hr, down), degrade(shown[None].to(hr), down)[0] == 1))
 
-    return [make_pairs(x, M, mask, factors[0], convention, seed) for x, mask in images]
+    options = {"scale": factors[0], "convention": convention, "seed": seed, "without": without}
+
+    return [make_pairs(x, M, mask, **options) for x, mask in images]
 
 
 def learn(
@@ -164,7 +174,8 @@ def learn(
     learning_rate: float,
     seed: int,
     device: torch.device,
-    gated: bool = True,
+    weighting: str = "gate",
+    without: str = "",
     progress: Progress | None = None,
 ) -> tuple[Smile, dict[str, list[float]]]:
     r"""Creates a network and trains it.
@@ -178,7 +189,8 @@ def learn(
         learning_rate: The largest learning rate.
         seed: The seed of weights and training.
         device: The device to train on.
-        gated: Whether the gate keeps the guide from opposing unmixing.
+        weighting: How the gradients of the tasks are combined, see `smile_core.weighting`.
+        without: The part to leave out, if any, see `smile_core.parts`.
         progress: Called with a stage's name, the steps done and their number.
 
     Returns:
@@ -186,7 +198,7 @@ def learn(
     """
     with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
         torch.random.default_generator.manual_seed(seed)
-        network = Smile(*M.shape, factor, channels).to(device)
+        network = Smile(*M.shape, factor, channels, without).to(device)
 
     history = train(
         network,
@@ -194,7 +206,8 @@ def learn(
         M.to(device),
         steps=steps,
         learning_rate=learning_rate,
-        gated=gated,
+        weighting=weighting,
+        without=without,
         seed=seed,
         progress=progress,
     )
@@ -202,7 +215,14 @@ def learn(
     return network.cpu().eval(), history
 
 
-def bring_up(level: Level, scale: int, network: Smile | None = None, share: float = 1) -> Level:
+def bring_up(
+    level: Level,
+    scale: int,
+    network: Smile | None = None,
+    share: float = 1,
+    *,
+    without: str = "",
+) -> Level:
     r"""Brings abundances and brightness up, step by step.
 
     What the network has learned, it has learned of the first step up; the others are lifted.
@@ -212,20 +232,28 @@ def bring_up(level: Level, scale: int, network: Smile | None = None, share: floa
         scale: The scale factor.
         network: The network of the first step, if any.
         share: The share of its correction to take.
+        without: The part to leave out, if any, as in `smile_core.lifting.lift`.
 
     Returns:
         The scene at the higher resolution, as from `step_up`.
     """
     first, *others = factors_of(scale)
-    up = step_up(level, first, network, share)
+    up = step_up(level, first, network, share, without=without)
     for factor in others:
-        up = step_up(up, factor)
+        up = step_up(up, factor, without=without)
 
     return up
 
 
 @torch.no_grad()
-def step_up(level: Level, factor: int, network: Smile | None = None, share: float = 1) -> Level:
+def step_up(
+    level: Level,
+    factor: int,
+    network: Smile | None = None,
+    share: float = 1,
+    *,
+    without: str = "",
+) -> Level:
     r"""Brings abundances and brightness up by one step.
 
     Args:
@@ -233,14 +261,16 @@ def step_up(level: Level, factor: int, network: Smile | None = None, share: floa
         factor: The step.
         network: The network that corrects the lifted abundances, if any.
         share: The share of its correction to take.
+        without: The part to leave out, if any, as in `smile_core.lifting.lift`.
 
     Returns:
         The scene at the higher resolution, without an image: that of the lower one.
     """
-    a_hr, brightness_hr = lift(level.a, level.brightness, factor)
+    a_hr, brightness_hr = lift(level.a, level.brightness, factor, without=without)
     if network is not None and share > 0:
         given = features(level), level.a[None], a_hr[None]
-        a_hr = _correct(network, given, brightness_hr, share)
+        weight = torch.ones_like(brightness_hr) if without == "brightness" else brightness_hr
+        a_hr = _correct(network, given, weight, share)
 
     return Level(level.image, a_hr, brightness_hr)
 
@@ -252,6 +282,7 @@ def rehearse(
     convention: Convention,
     *,
     seed: int,
+    without: str = "",
     progress: Progress | None = None,
     **options: Any,
 ) -> Rehearsal:
@@ -263,6 +294,7 @@ def rehearse(
         factor: The step of the SR task.
         convention: What an abundance is, see `smile_core.mixing`.
         seed: The seed of weights and training.
+        without: The part to leave out, if any, see `smile_core.parts`.
         progress: Called with a stage's name, the steps done and their number.
         options: The other options of `learn`.
 
@@ -278,15 +310,16 @@ def rehearse(
     below = Level(y, *unmix_pixels(y, M, convention)[:2])
     truth, alive = level.a[:, :h, :w], level.image[:, :h, :w].sum(dim=0) > 0
     interpolated = interpolate(below.a, factor)
-    lifted = guided = step_up(below, factor).a
+    lifted = guided = step_up(below, factor, without=without).a
 
-    share, pairs = 0.0, material(y, M, [factor], convention, seed)
-    if any(pairs):
+    share, pairs = 0.0, material(y, M, [factor], convention, seed, without=without)
+    if any(pairs) and without != "network":
         show = progress and (lambda _, step, steps: progress("rehearsal", step, steps))
-        network, _ = learn(pairs, M, factor, seed=seed, progress=show, **options)
-        corrected = step_up(below, factor, network).a
+        options |= {"seed": seed, "without": without, "progress": show}
+        network, _ = learn(pairs, M, factor, **options)
+        corrected = step_up(below, factor, network, without=without).a
         share = best_share(lifted[:, alive], corrected[:, alive], truth[:, alive])
-        guided = step_up(below, factor, network, share).a
+        guided = step_up(below, factor, network, share, without=without).a
 
     errors = (float((a - truth)[:, alive].square().mean()) for a in (interpolated, lifted, guided))
 

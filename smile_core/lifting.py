@@ -25,7 +25,9 @@ from .degradation import degrade, upsample
 from .mixing import project_simplex
 
 
-def lift(a: Tensor, brightness: Tensor, scale: int, iterations: int = 3) -> tuple[Tensor, Tensor]:
+def lift(
+    a: Tensor, brightness: Tensor, scale: int, iterations: int = 3, *, without: str = ""
+) -> tuple[Tensor, Tensor]:
     r"""Brings abundances and brightness up, consistent with the relationship theorem.
 
     Args:
@@ -33,11 +35,15 @@ def lift(a: Tensor, brightness: Tensor, scale: int, iterations: int = 3) -> tupl
         brightness: The LR brightness :math:`\rho_l`, with shape (h, w).
         scale: The factor :math:`s`.
         iterations: The number of steps. More sharpen further, and amplify noise.
+        without: The part to leave out, if any, see `smile_core.parts`: "brightness", for steps
+            under the unweighted operator, or "lifting", for none.
 
     Returns:
         The HR abundances, in the simplex, with shape (R, s h, s w), and the HR brightness,
         positive, with shape (s h, s w).
     """
+    iterations = 0 if without == "lifting" else iterations
+
     # Dead pixels weigh next to nothing, but are divided by their weight
     rho_l = brightness[None].clamp_min(1e-6 * brightness.mean() + torch.finfo(a.dtype).tiny)
     floor = rho_l.min() / 10
@@ -47,7 +53,9 @@ def lift(a: Tensor, brightness: Tensor, scale: int, iterations: int = 3) -> tupl
         residual = rho_l - degrade(rho, scale)
         rho = (rho + upsample(residual, scale, "bicubic")).clamp_min(floor)
 
-    return reconcile(interpolate(a, scale), a, rho[0], scale, iterations), rho[0]
+    weight = torch.ones_like(rho) if without == "brightness" else rho
+
+    return reconcile(interpolate(a, scale), a, weight[0], scale, iterations), rho[0]
 
 
 def reconcile(

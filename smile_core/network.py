@@ -146,21 +146,32 @@ class Smile(nn.Module):
         endmembers: The number of endmembers.
         scale: The scale factor between the two resolutions.
         channels: The width.
+        without: The part to leave out, if any, see `smile_core.parts`. Without the shared
+            encoder, the SR task has one of its own.
     """
 
-    def __init__(self, bands: int, endmembers: int, scale: int = 2, channels: int = 32) -> None:
+    def __init__(
+        self, bands: int, endmembers: int, scale: int = 2, channels: int = 32, without: str = ""
+    ) -> None:
         super().__init__()
 
         self.scale = scale
+        self.without = without
         # Spectrum, abundances and log brightness of a pixel
         self.stem = nn.Conv2d(bands + endmembers + 1, channels, 1)
         self.shared = nn.Sequential(Block(channels), Block(channels))
         self.unmixing = Block(channels)
         self.sr = nn.Sequential(Block(channels), Block(channels))
-        self.to_unmixing = CrossAttention(channels)
-        self.to_sr = CrossAttention(channels)
+        if without == "branches":
+            self.unmixing = self.sr = nn.Identity()
+        if without != "attention":
+            self.to_unmixing = CrossAttention(channels)
+            self.to_sr = CrossAttention(channels)
         self.head = _zero(nn.Conv2d(channels, endmembers, 1))
         self.head_hr = _zero(nn.Conv2d(channels, endmembers * scale**2, 1))
+        if without == "shared encoder":
+            stem = nn.Conv2d(bands + endmembers + 1, channels, 1)
+            self.encoder_sr = nn.Sequential(stem, Block(channels), Block(channels))
 
     def forward(
         self,
@@ -181,8 +192,11 @@ class Smile(nn.Module):
             The corrected abundances, in the simplex, at LR and at HR.
         """
         u, g = self._branches(pixels)
-        for_u, for_g = (None, None) if statistics is None else statistics
-        u, g = self.to_unmixing(u, g, for_u), self.to_sr(g, u, for_g)  # both from the old u, g
+        if self.without != "attention":
+            for_u, for_g = (None, None) if statistics is None else statistics
+            u, g = self.to_unmixing(u, g, for_u), self.to_sr(g, u, for_g)  # both from the old u, g
+        if self.without == "anchoring":
+            a, a_hr = (torch.full_like(x, 1 / x.shape[1]) for x in (a, a_hr))
 
         return (
             _correct(a, self.head(u)),
@@ -201,7 +215,9 @@ class Smile(nn.Module):
 
     def _branches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         f = self.shared(self.stem(pixels))
-        return self.unmixing(f), self.sr(f)
+        f_sr = self.encoder_sr(pixels) if self.without == "shared encoder" else f
+
+        return self.unmixing(f), self.sr(f_sr)
 
 
 def _correct(a: Tensor, correction: Tensor) -> Tensor:

@@ -27,12 +27,16 @@ import torch
 from torch import Tensor
 from typing import NamedTuple
 
-from .affinity import cosine, gate, task_affinity
+from .affinity import cosine, task_affinity
 from .degradation import degrade
 from .lifting import lift
 from .mixing import Convention, unit, unmix_pixels
 from .network import Smile
 from .progress import Progress
+from .weighting import combine, uncertain
+
+# The learning rate of logarithms of variances: they have to follow the losses within the training
+VARIANCE_RATE = 0.1
 
 
 class Pair(NamedTuple):
@@ -89,7 +93,14 @@ def features(level: Level) -> Tensor:
 
 
 def make_pairs(
-    fine: Tensor, M: Tensor, mask: Tensor, scale: int, convention: Convention, seed: int
+    fine: Tensor,
+    M: Tensor,
+    mask: Tensor,
+    scale: int,
+    convention: Convention,
+    seed: int,
+    *,
+    without: str = "",
 ) -> list[Pair]:
     r"""Makes training material of an image: itself, and itself brought down.
 
@@ -103,6 +114,8 @@ def make_pairs(
         scale: The scale factor to bring it down by.
         convention: What an abundance is, see `smile_core.mixing`.
         seed: The seed of the tiles that are held out, the same for all pairs.
+        without: The part to leave out, if any, see `smile_core.parts`: "brightness" or
+            "lifting".
 
     Returns:
         The pairs; those of which nothing is shown are left out.
@@ -119,7 +132,9 @@ def make_pairs(
 
         y = degrade(x, scale)
         coarse = Level(y, *unmix_pixels(y, M, convention)[:2])
-        a_hr, brightness_hr = lift(coarse.a, coarse.brightness, scale)
+        a_hr, brightness_hr = lift(coarse.a, coarse.brightness, scale, without=without)
+        if without == "brightness":
+            brightness_hr = torch.ones_like(brightness_hr)
         pairs.append(
             Pair(
                 features(coarse),
@@ -168,7 +183,8 @@ def train(
     steps: int,
     learning_rate: float,
     interval: int = 10,
-    gated: bool = True,
+    weighting: str = "gate",
+    without: str = "",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, list[float]]:
@@ -183,7 +199,8 @@ def train(
         learning_rate: The largest learning rate of the schedule.
         interval: The number of steps between two validations, on the first pair of each image, and
             between two measurements of the affinity.
-        gated: Whether the gate keeps the guide from opposing unmixing.
+        weighting: How the gradients of the tasks are combined, see `smile_core.weighting`.
+        without: The part to leave out, if any, see `smile_core.parts`: "relation".
         seed: The seed of pairs and orientations, drawn on the CPU for every device.
         progress: Called with a stage's name, the steps done and their number.
 
@@ -198,9 +215,11 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     # OneCycleLR divides by zero where the rise takes exactly one step
     rise = 0.1 if steps > 10 else 0.3
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-3)
+    log_variances = gram.new_zeros(3, requires_grad=True)  # for the weighting `uncertainty`
+    groups = [{"params": network.parameters()}, {"params": log_variances, "weight_decay": 0}]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=steps, pct_start=rise
+        optimizer, [learning_rate, VARIANCE_RATE], total_steps=steps, pct_start=rise
     )
     shared = network.shared_parameters()
     parameters = [p for layer in shared.values() for p in layer]
@@ -220,7 +239,11 @@ def train(
 
         drawn = [_draw(pairs, generator) for pairs in material]
         evaluated = _mean_losses(network, drawn, gram)
-        main, guide = _gradients(evaluated, network, parameters)
+        if without == "relation":
+            del evaluated["relation"]
+        optimizer.zero_grad(set_to_none=True)
+        weighed = uncertain(evaluated, log_variances) if weighting == "uncertainty" else evaluated
+        main, guide = _gradients(weighed, parameters)
         measured = {name: float(loss.detach()) for name, loss in evaluated.items()}
         measured["cosine"] = float(cosine(main, guide))
         if step % interval == 0:
@@ -228,9 +251,8 @@ def train(
         for name, value in measured.items():
             history.setdefault(name, []).append(value)
 
-        if gated:
-            for p, g in zip(parameters, gate(main, guide), strict=True):
-                p.grad = g
+        for p, g in zip(parameters, combine(main, guide, weighting), strict=True):
+            p.grad = g
         optimizer.step()
         schedule.step()
 
@@ -252,11 +274,10 @@ def _mean_losses(network: Smile, pairs: list[Pair], gram: Tensor) -> dict[str, T
 
 
 def _gradients(
-    evaluated: dict[str, Tensor], network: Smile, parameters: list[Tensor]
+    evaluated: dict[str, Tensor], parameters: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
     # All parameters get the gradient of the sum, the shared ones are told apart
     main = torch.autograd.grad(evaluated["unmixing"], parameters, retain_graph=True)
-    network.zero_grad(set_to_none=True)
     sum(evaluated.values()).backward()
 
     return [*main], [p.grad - g for p, g in zip(parameters, main, strict=True)]

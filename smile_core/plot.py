@@ -190,9 +190,9 @@ def training(history: Mapping[str, Sequence[float]], *, interval: int = 10) -> F
     Args:
         history: The series of a run, as in `Unmixing.history`. Of the training, `unmixing`, `sr`
             and `relation` are the losses of each step, `validation` is the held-out SR loss. Of
-            the restarts, `angle` is in radians, `volume` is squared, and `chosen` holds the index
-            of one. Series that are not there are left out. Losses have a logarithmic scale where
-            they span more than a decade.
+            the restarts, `misfit` is an angle in radians or, with a fixed brightness, a distance,
+            `volume` is squared, and `chosen` holds the index of one. Series that are not there
+            are left out. Losses have a logarithmic scale where they span more than a decade.
         interval: The number of steps between two values of `validation`.
 
     Returns:
@@ -202,9 +202,9 @@ def training(history: Mapping[str, Sequence[float]], *, interval: int = 10) -> F
         ValueError: If there are neither losses nor restarts.
     """
     losses = [name for name in ("unmixing", "sr", "relation") if history.get(name)]
-    panels = len(losses) + bool(history.get("angle"))
+    panels = len(losses) + bool(history.get("misfit"))
     if not panels:
-        raise ValueError(f"history should hold losses or angles, got {sorted(history)}.")
+        raise ValueError(f"history should hold losses or misfits, got {sorted(history)}.")
 
     lines = 2 if panels == 4 else 1
     cols = panels // lines
@@ -222,7 +222,7 @@ def training(history: Mapping[str, Sequence[float]], *, interval: int = 10) -> F
         decade = max(values) > 10 * min(values)
         ax.set_title(LOSSES[name], loc="left")
         ax.set(xlabel="step", ylabel="loss", yscale="log" if decade else "linear")
-    if history.get("angle"):
+    if history.get("misfit"):
         _draw_restarts(axes[-1, -1], history)
 
     return fig
@@ -361,13 +361,13 @@ def _draw_bar(axes: np.ndarray, label: str, ticks: list[float]) -> None:
 
 
 def _draw_restarts(ax: Axes, history: Mapping[str, Sequence[float]]) -> None:
-    angle, volume = np.asarray(history["angle"]), np.asarray(history["volume"])
-    ax.scatter(angle, volume, s=18, alpha=0.7, linewidths=0, label="restart")
+    misfit, volume = np.asarray(history["misfit"]), np.asarray(history["volume"])
+    ax.scatter(misfit, volume, s=18, alpha=0.7, linewidths=0, label="restart")
     if history.get("chosen"):
         k = int(history["chosen"][0])
-        ax.scatter(angle[k], volume[k], s=80, facecolors="none", edgecolors="C1", label="chosen")
+        ax.scatter(misfit[k], volume[k], s=80, facecolors="none", edgecolors="C1", label="chosen")
 
     ax.set_title("restarts", loc="left")
-    ax.set(xlabel="mean spectral angle (rad)", ylabel="squared volume", yscale="log")
+    ax.set(xlabel="misfit (mean angle, rad)", ylabel="squared volume", yscale="log")
     ax.locator_params(axis="x", nbins=5)
     ax.legend(**ABOVE)

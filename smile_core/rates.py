@@ -34,8 +34,9 @@ from typing import NamedTuple
 
 from . import refinement
 from .accessible import Problem, energy, gradient, lipschitz, modulus, objective, solve
-from .archetypes import Archetypes, search
+from .archetypes import Archetypes
 from .degradation import degrade
+from .endmembers import find_endmembers
 from .experiments import reference
 from .guidance import bring_up, guide
 from .metrics import armse, match
@@ -53,14 +54,14 @@ class Start(NamedTuple):
         image: The LR image, with pixels of about unit norm, with shape (B, h, w).
         up: The HR abundances and brightness that the network has arrived at.
         M: The endmembers, of unit norm, with shape (B, R).
-        found: The archetypes.
+        found: The archetypes, `None` if the endmembers are corners of a simplex.
         history: The history of restarts, rehearsal and training.
     """
 
     image: Tensor
     up: Level
     M: Tensor
-    found: Archetypes
+    found: Archetypes | None
     history: dict[str, list[float]]
 
 
@@ -96,8 +97,8 @@ def begin(
     Y = image / image.double().norm(dim=0).mean()
 
     options = {"restarts": settings.restarts, "rounds": settings.rounds}
-    found = search(Y, R, seed=seed, device=torch_device, **options)
-    M = unit(found.M)
+    endmembers = find_endmembers(Y, R, "share", seed=seed, device=torch_device, **options)
+    M = unit(endmembers.M)
     level = Level(Y, *unmix_pixels(Y, M)[:2])
     up, _, learned = guide(
         level,
@@ -113,7 +114,7 @@ def begin(
     if up is None:
         up = bring_up(level, scale)
 
-    return Start(Y, up, M, found, found.history | learned)
+    return Start(Y, up, M, endmembers.found, endmembers.history | learned)
 
 
 def finish(start: Start, *, guidance: float, mu: float, alternations: int) -> Refined:
@@ -147,10 +148,13 @@ def pose(start: Start, *, guidance: float, mu: float) -> tuple[Problem, Tensor, 
 
     Returns:
         The problem, the candidates :math:`V`, with shape (B, P), and their weights :math:`W`, with
-        shape (P, R), in float64. The endmembers are :math:`V W`.
+        shape (P, R), in float64. The endmembers are :math:`V W`; corners of a simplex are their
+        own candidates.
     """
     weights = {"guidance": guidance, "mu": mu}
-    problem, _, size = refinement.pose(start.image, start.up, start.M, "share", **weights)
+    problem, M, size = refinement.pose(start.image, start.up, start.M, "share", **weights)
+    if start.found is None:
+        return problem, M, torch.eye(M.shape[1]).to(M)
 
     return problem, *refinement.divide(start.found, size)
 

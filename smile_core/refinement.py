@@ -56,6 +56,7 @@ def refine(
     hr: Tensor | None = None,
     shown: Tensor | None = None,
     found: Archetypes | None = None,
+    without: str = "",
 ) -> Refined:
     r"""Refines HR abundances, and the archetypes with them.
 
@@ -71,6 +72,8 @@ def refine(
         hr: The HR image, if there is one, with shape (B, H, W).
         shown: Where it is shown, boolean, with shape (H, W).
         found: The archetypes; `None` if the endmembers were given, and stay.
+        without: The part to leave out, if any, see `smile_core.parts`: "accessible solve". Then
+            the gap is that of the abundances to start from.
 
     Returns:
         The refined scene, in the same convention.
@@ -79,6 +82,9 @@ def refine(
     problem, M, size = pose(Y, up, M, convention, **weights, hr=hr, shown=shown)
     a, history = problem.a, {}
     total = float(energy(problem).sum())
+    limits = {}
+    if without == "accessible solve":
+        alternations, limits = 0, {"iterations": 0}
 
     if found is not None and convention != "plain" and alternations:
         V, W = divide(found, size)
@@ -86,7 +92,7 @@ def refine(
         a, M = moved.a, V @ moved.W
         history["alternation"] = [F / total for F in moved.objective]
 
-    solution = solve(problem, M, a)
+    solution = solve(problem, M, a, **limits)
     history["objective"] = [F / total for F in solution.objective]
     history["gap"] = [gap / total for gap in solution.gap]
     gap = problem.scale**2 * degrade(gaps(problem, M, solution.a)[None], problem.scale)[0]

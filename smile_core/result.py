@@ -44,12 +44,13 @@ class Unmixing:
             together (see `smile_core.refinement`), without guidance the constrained one at LR.
         dead: The dead pixels, whose sum over the bands is not positive, boolean, with shape
             (h, w). Their abundances are 1 / R.
-        history: Series of the run by name: `angle` and `volume` of the restarts, and the index of
-            the `chosen` one; errors of the rehearsal, `rehearsal.lifted` and so on, and the
-            `share` of the network's correction that was taken (see `smile_core.guidance`); losses,
-            held-out SR loss and affinities of the training (see `smile_core.objective.train`);
-            objective and gap of the last solve (see `smile_core.refinement`). What did not run
-            has left nothing.
+        history: Series of the run by name: `evidence.structure` and so on (see
+            `smile_core.endmembers`); `misfit` and `volume` of the restarts, and the index of the
+            `chosen` one; errors of the rehearsal, `rehearsal.lifted` and so on, and the `share` of
+            the network's correction that was taken (see `smile_core.guidance`); losses, held-out
+            SR loss and affinities of the training (see `smile_core.objective.train`); objective
+            and gap of the last solve (see `smile_core.refinement`). What did not run has left
+            nothing.
         mode: The mode, see `smile_core.unmix`.
         convention: What an abundance is, see `smile_core.mixing`.
         scale: The scale factor between LR and HR.

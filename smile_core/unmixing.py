@@ -32,17 +32,21 @@ from importlib.metadata import version
 from numbers import Integral, Real
 from numpy.typing import ArrayLike
 from torch import Tensor
+from typing import Literal
 
-from .archetypes import search
 from .checks import Mode, check_images, check_options
+from .counting import estimate_endmembers
 from .degradation import degrade
+from .endmembers import decide, find_endmembers
 from .guidance import guide
 from .lifting import interpolate, lift
 from .mixing import Convention, convert, unit, unmix_pixels
 from .objective import Level
+from .parts import PARTS
 from .progress import Progress, bars
 from .refinement import refine
 from .result import Unmixing
+from .weighting import WEIGHTINGS
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,13 @@ class Settings:
         alternations: The number of alternating steps of endmembers and abundances at the end.
         guidance: The weight :math:`\lambda` of the SR task in the accessible solve.
         mu: The weight :math:`\mu` of the network's abundances there; 0 leaves the data alone.
+        weighting: How the gradients of the two tasks are combined, see `smile_core.weighting`.
+        without: The part to leave out, to see what it is worth, see `smile_core.parts`; none if
+            empty.
 
     Raises:
-        ValueError: If one is not positive, or a count is not a whole number. The last three may be
-            zero.
+        ValueError: If a number is not positive, or a count is not a whole number; `alternations`,
+            `guidance` and `mu` may be zero. If there is no such weighting or part.
     """
 
     restarts: int = 48
@@ -72,9 +79,18 @@ class Settings:
     alternations: int = 30
     guidance: float = 1.0
     mu: float = 0.1
+    weighting: str = "gate"
+    without: str = ""
 
     def __post_init__(self) -> None:
+        choices = {"weighting": WEIGHTINGS, "without": ("", *PARTS)}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                value = getattr(self, name)
+                raise ValueError(f"The {name} should be one of {allowed}, got {value!r}.")
         for name, value in vars(self).items():
+            if name in choices:
+                continue
             count = name not in ("learning_rate", "guidance", "mu")
             free = name in ("alternations", "guidance", "mu")
             number = isinstance(value, Integral if count else Real) and value is not True
@@ -88,11 +104,11 @@ class Settings:
 
 def unmix(
     image: ArrayLike | Tensor,
-    endmembers: int | ArrayLike | Tensor,
+    endmembers: int | Literal["auto"] | ArrayLike | Tensor,
     *,
     scale: int = 2,
     mode: Mode = "self",
-    convention: Convention = "share",
+    convention: Convention | Literal["auto"] = "auto",
     hr: ArrayLike | Tensor | None = None,
     hr_mask: ArrayLike | Tensor | None = None,
     seed: int = 0,
@@ -111,10 +127,12 @@ def unmix(
         image: The image :math:`Y`, with shape (B, h, w), bands first, in any unit proportional to
             light. `np.moveaxis(cube, -1, 0)` turns (rows, cols, bands) into that.
         endmembers: Their number :math:`R`, to find them in the image, or the endmembers :math:`M`
-            themselves, with shape (B, R).
+            themselves, with shape (B, R); "auto" to estimate their number as well, which on real
+            scenes is a guess (see `smile_core.counting`).
         scale: The scale factor :math:`s` of the SR task, at least 2.
         mode: What the SR task learns from, see `smile_core.unmixing`.
-        convention: What an abundance is, see `smile_core.mixing`.
+        convention: What an abundance is, see `smile_core.mixing`; "auto" for `share` or `plain`,
+            whichever the data support. The result names it.
         hr: The HR image for the modes `partial` and `supervised`, with shape (B, s h, s w).
         hr_mask: Where the HR image is shown in mode `partial`, boolean, with shape (s h, s w). The
             rest of the HR image is not looked at, and may hold anything.
@@ -152,9 +170,12 @@ def unmix(
 
         found = None
         if M is None:
-            found = search(
+            R = estimate_endmembers(Y, seed=seed) if endmembers == "auto" else int(endmembers)
+            options = {"tolerance": 0.0} if settings.without == "restart choice" else {}
+            M, fitted, found, history = find_endmembers(
                 Y,
-                int(endmembers),
+                R,
+                convention,
                 hr=X,
                 hr_mask=mask,
                 restarts=settings.restarts,
@@ -162,13 +183,15 @@ def unmix(
                 seed=seed,
                 device=torch_device,
                 progress=progress,
+                **options,
             )
-            M, history = found.M, found.history
         else:
             M = M / level
+            fitted = decide(Y, M) if convention == "auto" else convention
         watch.stop("endmembers")
 
         # The convention `area` is `share` with other norms, and comes last
+        convention = fitted if convention == "auto" else convention
         norms, fitted = M.norm(dim=0), "plain" if convention == "plain" else "share"
         M = M if fitted == "plain" else unit(M)
         a, brightness, gap = unmix_pixels(Y, M, fitted)
@@ -188,6 +211,8 @@ def unmix(
                 channels=settings.channels,
                 steps=settings.steps,
                 learning_rate=settings.learning_rate,
+                weighting=settings.weighting,
+                without=settings.without,
                 seed=seed,
                 device=torch_device,
                 progress=progress,
@@ -211,6 +236,7 @@ def unmix(
                 hr=X,
                 shown=shown,
                 found=found,
+                without=settings.without,
             )
             history |= refining
             a, brightness, _ = unmix_pixels(Y, M, fitted)
@@ -258,7 +284,8 @@ def unmix(
         device=str(torch_device),
         versions=_versions(),
         seconds=watch.seconds(),
-        network={} if network is None else network.state_dict(),
+        # That of an ablation is another network
+        network={} if network is None or settings.without else network.state_dict(),
     )
 
 

@@ -72,10 +72,10 @@ def test_choice() -> None:
     scene = scenes.synthetic(size=12, endmembers=3, seed=2)
     pixels = scene.image.flatten(1)
     found = archetypes(pixels, 3, **SMALL)
-    assert found.angle.shape == found.volume.shape == (6,)
+    assert found.misfit.shape == found.volume.shape == (6,)
 
     # The largest volume among those that fit within 3 % of the best
-    fit = [k for k in range(6) if found.angle[k] <= 1.03 * found.angle.min()]
+    fit = [k for k in range(6) if found.misfit[k] <= 1.03 * found.misfit.min()]
     assert found.chosen == max(fit, key=lambda k: found.volume[k])
 
     # The volume is that of the endmembers that are returned, which the subspace holds
@@ -86,7 +86,7 @@ def test_choice() -> None:
     # All that fit, and the best fit alone
     widest = archetypes(pixels, 3, tolerance=math.inf, **SMALL)
     assert widest.chosen == widest.volume.argmax()
-    assert archetypes(pixels, 3, tolerance=0, **SMALL).chosen == found.angle.argmin()
+    assert archetypes(pixels, 3, tolerance=0, **SMALL).chosen == found.misfit.argmin()
 
 
 def test_seed() -> None:

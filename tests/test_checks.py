@@ -102,6 +102,8 @@ BAD = [
     ({"endmembers": torch.rand(5, 0)}, r"endmembers .* got shape \(5, 0\)"),
     ({"endmembers": torch.full((5, 2), torch.nan)}, r"endmembers .* finite, got 10"),
     ({"endmembers": torch.eye(5)[:, :2] - 1}, r"Each endmember .* positive sum"),
+    ({"endmembers": "many"}, r"endmembers .* whole number, 'auto', or .* \(5, R\), got 'many'"),
+    ({"image": torch.zeros(5, 8, 8), "endmembers": "auto"}, r"image has no pixel"),
     # The options
     ({"scale": 1}, r"scale .* whole number of at least 2, got 1"),
     ({"scale": 2.0}, r"scale .* whole number of at least 2, got 2.0"),
@@ -112,7 +114,7 @@ BAD = [
     ({"settings": {"steps": 3}}, r"settings .* of class Settings, got {'steps': 3}"),
     ({"threads": 0}, r"threads .* whole number of at least 1, got 0"),
     ({"mode": "both"}, r"mode .*'single', 'self', 'partial', 'supervised'\), got 'both'"),
-    ({"convention": "volume"}, r"convention .*'share', 'area', 'plain'\), got 'volume'"),
+    ({"convention": "volume"}, r"convention .*'auto', 'share', 'area', 'plain'\), got 'volume'"),
     ({"device": "abacus"}, r"device .* got 'abacus'"),
     ({"device": "cuda:99"}, r"device .* got 'cuda:99'"),
     # The HR image
@@ -170,6 +172,9 @@ def test_bad_input(changes: dict[str, object], message: str) -> None:
         ({"guidance": np.inf}, "guidance should be a finite number, not negative, got inf"),
         ({"mu": -0.1}, "mu should be a finite number, not negative, got -0.1"),
         ({"channels": 6}, "channels should be a multiple of 4, got 6"),
+        ({"weighting": "fair"}, r"weighting should be one of \('gate', 'sum', .*, got 'fair'"),
+        ({"without": "gate"}, r"without should be one of \('', 'shared .*, got 'gate'"),
+        ({"without": ["network"]}, r"without should be one of .*, got \['network'\]"),
     ],
 )
 def test_bad_settings(changes: dict[str, object], message: str) -> None:

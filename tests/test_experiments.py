@@ -1,5 +1,6 @@
 r"""Tests for the smile_core.experiments module."""
 
+import ast
 import pytest
 import torch
 
@@ -49,6 +50,18 @@ def test_fit_without_a_place_for_the_cache(
     scene = scenes.synthetic(size=16, endmembers=2)
 
     assert experiments.fit(scene.image, 2, mode="single", settings=SMALL).a.shape == (2, 16, 16)
+
+
+def test_method_is_all_that_a_fit_depends_on() -> None:
+    r"""Tests that modules of the package import none that is not on the list, but for show."""
+    folder = Path(experiments.__file__).parent
+    imported = set()
+    for name in experiments.METHOD:
+        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                imported.add(node.module)
+
+    assert imported - {"plot", "progress", "record"} == set(experiments.METHOD) - {"unmixing"}
 
 
 def test_reference() -> None:

@@ -43,9 +43,9 @@ def test_material(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     r"""Tests what is trained on: the image, and at x4 two resolutions of what is shown."""
     seen, make_pairs = [], guidance.make_pairs
 
-    def watch(image: Tensor, M: Tensor, mask: Tensor, *options: object) -> list[Pair]:
+    def watch(image: Tensor, M: Tensor, mask: Tensor, **options: object) -> list[Pair]:
         seen.append((image, mask))
-        return make_pairs(image, M, mask, *options)
+        return make_pairs(image, M, mask, **options)
 
     monkeypatch.setattr(guidance, "make_pairs", watch)
     _, x, M = scene(32)
@@ -155,6 +155,69 @@ def test_guide(share: float, trained: bool, monkeypatch: pytest.MonkeyPatch) -> 
     expected = step_up(step_up(level, 2, network, share), 2)
     assert torch.equal(up.a, expected.a)
     assert up.a.shape == (3, 128, 128)
+
+
+def test_without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
+    (level, x, M), options = scene(64), OPTIONS | {"steps": 8}
+    up, network, history = guide(level, M, 2, "share", without="rehearsal", **options)
+
+    # All of the correction is taken, and nothing was asked
+    assert history["share"] == [1.0]
+    assert not [name for name in history if name.startswith("rehearsal")]
+    assert torch.equal(up.a, step_up(level, 2, network, 1).a)
+
+    # Neither are tiles that are held out
+    monkeypatch.setattr(guidance, "_held_out_share", lambda *_: 0.5)
+    shown = torch.zeros(64, 64).bool()
+    shown[:32, :32] = True
+    for part, share in (("", 0.5), ("rehearsal", 1.0)):
+        hr = {"hr": x * shown, "shown": shown}
+        _, _, history = guide(level, M, 2, "share", **hr, without=part, **options)
+        assert history["share"] == [share]
+
+
+def test_without_network() -> None:
+    level, _, M = scene(128)
+    up, network, history = guide(level, M, 2, "share", without="network", **OPTIONS)
+
+    assert network is None
+    assert history["share"] == history["rehearsal.share"] == [0.0]
+    assert history["rehearsal.guided"] == history["rehearsal.lifted"]
+    assert "sr" not in history
+    assert torch.equal(up.a, lift(level.a, level.brightness, 2)[0])
+
+
+@pytest.mark.parametrize("part", ["brightness", "lifting"])
+def test_step_up_without(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests what takes the place of the weighted operator, and of lifting, in each step."""
+    level, _, M = scene(64)
+    for up, scale in (
+        (step_up(level, 2, without=part), 2),
+        (guidance.bring_up(level, 4, without=part), 4),
+    ):
+        expected = level
+        for _ in range(scale // 2):
+            a_hr, rho = lift(expected.a, expected.brightness, 2, without=part)
+            expected = Level(level.image, a_hr, rho)
+        assert torch.equal(up.a, expected.a)
+        assert torch.equal(up.brightness, expected.brightness)
+
+    # Without lifting, to be no better than interpolation does not speak against the guide
+    monkeypatch.setattr(guidance, "rehearse", lambda *_, **__: Rehearsal(1.0, 1.0, 1.0, 0.0))
+    up, _, _ = guide(level, M, 2, "share", without=part, **OPTIONS)
+    assert (up is None) == (part == "brightness")
+
+    # The network's correction, too, comes down unweighted
+    network = Smile(*M.shape, channels=8)
+    torch.nn.init.normal_(network.head_hr.bias)
+    a_hr, rho = lift(level.a, level.brightness, 2, without=part)
+    with torch.no_grad():
+        corrected = network(features(level), level.a[None], a_hr[None])[1][0]
+    weight = torch.ones_like(rho) if part == "brightness" else rho
+    before, after = (reconcile(x, level.a, weight, 2, 1) for x in (a_hr, corrected))
+    expected = project_simplex(a_hr + after - before)
+    torch.testing.assert_close(step_up(level, 2, network, without=part).a, expected)
+    assert (expected - step_up(level, 2, network).a).abs().max() > 1e-3
 
 
 def test_dead_pixels_are_no_truth() -> None:

@@ -63,6 +63,23 @@ def test_lift(scale: int) -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES)
+def test_without(scale: int) -> None:
+    _, _, a_l, rho_l = degrade_scene(scale)
+    a_hr, rho_hr = lift(a_l, rho_l, scale)
+
+    # Under the unweighted operator, which a constant brightness leaves; the brightness is lifted
+    a_, rho_ = lift(a_l, rho_l, scale, without="brightness")
+    torch.testing.assert_close(a_, lift(a_l, torch.ones_like(rho_l), scale)[0])
+    assert (a_ - a_hr).abs().max() > 1e-3
+    assert torch.equal(rho_, rho_hr)
+
+    # Interpolation alone
+    a_, rho_ = lift(a_l, rho_l, scale, without="lifting")
+    assert torch.equal(a_, interpolate(a_l, scale))
+    torch.testing.assert_close(rho_, upsample(rho_l[None], scale, "bicubic")[0])
+
+
+@pytest.mark.parametrize("scale", SCALES)
 def test_constant(scale: int) -> None:
     a = torch.tensor([0.2, 0.0, 0.8])[:, None, None].expand(3, 4, 5)
     a_hr, rho_hr = lift(a, torch.full((4, 5), 0.7), scale)

@@ -191,6 +191,61 @@ def test_statistics() -> None:
     torch.testing.assert_close(part, expected)
 
 
+def test_without_shared_encoder() -> None:
+    r"""Tests that no gradient of a task reaches the other's stem, but by way of attention."""
+    network = Smile(B, R, channels=8, without="shared encoder")
+    for head in (network.head, network.head_hr):
+        torch.nn.init.normal_(head.weight)
+    stems = [network.stem.weight, network.encoder_sr[0].weight]
+    for output, own in zip(network(*make_inputs(6, 6)), (0, 1), strict=True):
+        gradients = torch.autograd.grad(output.square().sum(), stems, retain_graph=True)
+        assert gradients[own].abs().max() > 1e-3
+        assert not gradients[1 - own].any()
+
+    # With it, both reach the one there is
+    full = Smile(B, R, channels=8)
+    for head in (full.head, full.head_hr):
+        torch.nn.init.normal_(head.weight)
+    for output in full(*make_inputs(6, 6)):
+        total, stem = output.square().sum(), full.stem.weight
+        [gradient] = torch.autograd.grad(total, stem, retain_graph=True)
+        assert gradient.abs().max() > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("part", ["branches", "attention"])
+def test_without_a_part(part: str) -> None:
+    full = make_network()
+    names = {"branches": ("unmixing.", "sr."), "attention": ("to_unmixing.", "to_sr.")}[part]
+    rest = {k: v for k, v in full.state_dict().items() if not k.startswith(names)}
+    network = Smile(B, R, channels=8, without=part)
+    network.load_state_dict(rest)  # neither more nor less
+
+    # The full network with that part as the identity
+    for name, parameter in full.named_parameters():
+        if name.startswith(names) and ("reduce" in name or "out" in name):
+            parameter.zero_()
+    inputs = make_inputs(6, 6)
+    for output, expected in zip(network(*inputs), full(*inputs), strict=True):
+        torch.testing.assert_close(output, expected)
+
+
+def test_without_anchoring() -> None:
+    pixels, a, a_hr = make_inputs(6, 6)
+    network = Smile(B, R, channels=8, without="anchoring")
+    for output in network(pixels, a, a_hr):
+        torch.testing.assert_close(output, torch.full_like(output, 1 / R))
+
+    # Trained, it knows the abundances of its input by no other way than its features
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    _, b, b_hr = make_inputs(6, 6)
+    for output, other in zip(network(pixels, a, a_hr), network(pixels, b, b_hr), strict=True):
+        assert torch.equal(output, other)
+        assert (output - 1 / R).abs().max() > 0.1
+
+
 def test_channels() -> None:
     with pytest.raises(ValueError, match="multiple of 4, got 6"):
         Smile(10, 3, channels=6)

@@ -1,5 +1,6 @@
 r"""Tests for the smile_core.objective module."""
 
+import math
 import pytest
 import torch
 
@@ -7,10 +8,11 @@ from torch import Tensor
 
 from smile_core import objective, scenes
 from smile_core.degradation import degrade
-from smile_core.lifting import lift
+from smile_core.lifting import interpolate, lift
 from smile_core.mixing import unit, unmix_pixels
 from smile_core.network import Smile
 from smile_core.objective import Level, Pair, features, losses, make_pairs, train
+from smile_core.weighting import WEIGHTINGS
 
 OFFSETS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
@@ -49,6 +51,14 @@ def make_true_pair(M: Tensor, scale: int = 2) -> Pair:
         half,
         1 - half,
     )
+
+
+def make_squares(M: Tensor) -> list[list[Pair]]:
+    r"""Makes the pairs of squares of three materials, whose edges the lifting blurs."""
+    squares = torch.arange(6)[:, None] + torch.arange(6)
+    image = M[:, (squares % 3).repeat_interleave(4, 0).repeat_interleave(4, 1)]
+
+    return [make_pairs(image, M, show_all(image), 2, "share", 0)]
 
 
 def test_features() -> None:
@@ -229,11 +239,8 @@ def test_train(scene: tuple[Tensor, Tensor], steps: int) -> None:
 
 def test_train_helps(scene: tuple[Tensor, Tensor]) -> None:
     r"""Tests that what is learned on some tiles holds on others, on a scene with structure."""
-    # Squares of three materials, whose edges the lifting blurs
     _, M = scene
-    squares = torch.arange(6)[:, None] + torch.arange(6)
-    image = M[:, (squares % 3).repeat_interleave(4, 0).repeat_interleave(4, 1)]
-    material = [make_pairs(image, M, show_all(image), 2, "share", 0)]
+    material = make_squares(M)
     history = train(make_network(M), material, M, steps=60, learning_rate=1e-2)
     assert min(history["validation"]) < 0.8 * history["validation"][0]
 
@@ -272,14 +279,14 @@ def test_affinity(scene: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch)
     r"""Tests what is measured of the two tasks while they are trained, and what the gate does."""
     image, M = scene
     material = [make_pairs(image, M, show_all(image), 2, "share", 0)]
-    gate, steps = objective.gate, []
+    combine, steps = objective.combine, []
 
-    def watch(main: list[Tensor], guide: list[Tensor]) -> list[Tensor]:
-        gated = gate(main, guide)
+    def watch(main: list[Tensor], guide: list[Tensor], weighting: str) -> list[Tensor]:
+        gated = combine(main, guide, weighting)
         steps.append([torch.cat([g.flatten() for g in each]) for each in (main, guide, gated)])
         return gated
 
-    monkeypatch.setattr(objective, "gate", watch)
+    monkeypatch.setattr(objective, "combine", watch)
     options = {"steps": 45, "learning_rate": 1e-2, "interval": 20}
     network, free = make_network(M), make_network(M)
     history = train(network, material, M, **options)
@@ -304,10 +311,89 @@ def test_affinity(scene: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch)
         torch.testing.assert_close(main @ gated, served, rtol=1e-3, atol=1e-9)
     assert min(history["cosine"]) < 0 < max(history["cosine"])
 
-    # Without the gate, other weights
-    train(free, material, M, **options, gated=False)
-    assert len(steps) == 45
+    # Without the gate, the plain sum, and other weights
+    train(free, material, M, **options, weighting="sum")
+    assert len(steps) == 90
+    for main, guide, added in steps[45:]:
+        torch.testing.assert_close(added, main + guide)
+    assert min(main @ guide for main, guide, _ in steps[45:]) < 0
     assert not torch.equal(free.stem.weight, network.stem.weight)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_weightings(scene: tuple[Tensor, Tensor], weighting: str) -> None:
+    _, M = scene
+    material = make_squares(M)
+    gated, network = make_network(M), make_network(M)
+    options = {"steps": 25, "learning_rate": 1e-2}
+    train(gated, material, M, **options)
+    history = train(network, material, M, **options, weighting=weighting)
+
+    # The losses are told as they are, not as they are weighed
+    pair = objective._draw(material[0], torch.Generator().manual_seed(0))
+    before = losses(make_network(M), pair, M.T @ M, pair.training)
+    assert history["sr"][0] == pytest.approx(before["sr"].item(), rel=1e-4)
+
+    # Each arrives elsewhere, and has learned
+    assert torch.equal(network.stem.weight, gated.stem.weight) == (weighting == "gate")
+    assert min(history["validation"]) < history["validation"][0]
+
+
+def test_uncertainty(scene: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests that the variances are learned towards the losses."""
+    image, M = scene
+    material = [make_pairs(image, M, show_all(image), 2, "share", 0)]
+    uncertain, seen = objective.uncertain, []
+
+    def watch(evaluated: dict[str, Tensor], log_variances: Tensor) -> dict[str, Tensor]:
+        seen.append(log_variances.tolist())
+        return uncertain(evaluated, log_variances)
+
+    monkeypatch.setattr(objective, "uncertain", watch)
+    options = {"steps": 150, "learning_rate": 1e-2, "weighting": "uncertainty"}
+    history = train(make_network(M), material, M, **options)
+    assert seen[0] == [0.0, 0.0, 0.0]
+
+    # Those of the spectral losses have arrived; that of the relation, which is tiny, has far to go
+    for i, name in enumerate(("unmixing", "sr")):
+        assert seen[-1][i] == pytest.approx(math.log(history[name][-1]), abs=0.5)
+    assert seen[-1][2] < -5
+
+
+def test_without_relation(scene: tuple[Tensor, Tensor]) -> None:
+    image, M = scene
+    material = [make_pairs(image, M, show_all(image), 2, "share", 0)]
+    network, other = make_network(M), make_network(M)
+    options = {"steps": 25, "learning_rate": 1e-2, "without": "relation"}
+    history = train(network, material, M, **options)
+    assert "relation" not in history
+    assert len(history["sr"]) == len(history["unmixing"]) == 25
+
+    # The relation of abundances and brightness has no influence
+    material = [[p._replace(brightness_hr=torch.rand_like(p.brightness_hr)) for p in material[0]]]
+    assert train(other, material, M, **options) == history
+    assert all(torch.equal(v, other.state_dict()[k]) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize("without", ["brightness", "lifting"])
+def test_pairs_without(scene: tuple[Tensor, Tensor], without: str) -> None:
+    image, M = scene
+    full, less = (
+        make_pairs(image, M, show_all(image), 2, "share", 0, without=part)[0]
+        for part in ("", without)
+    )
+    assert torch.equal(less.features, full.features)
+    assert torch.equal(less.projection_hr, full.projection_hr)
+
+    # What the network starts from, and what it is brought down by
+    if without == "brightness":
+        weight = torch.ones_like(less.a[0, 0])
+        assert torch.equal(less.a_hr[0], lift(less.a[0], weight, 2)[0])
+        assert not torch.equal(less.a_hr, full.a_hr)
+        assert torch.equal(less.brightness_hr, torch.ones_like(less.brightness_hr))
+    else:
+        assert torch.equal(less.a_hr[0], interpolate(less.a[0], 2))
+        assert not torch.equal(less.brightness_hr, torch.ones_like(less.brightness_hr))
 
 
 def test_gradients_of_the_tasks(scene: tuple[Tensor, Tensor]) -> None:
@@ -320,7 +406,7 @@ def test_gradients_of_the_tasks(scene: tuple[Tensor, Tensor]) -> None:
     shared = [p for layer in network.shared_parameters().values() for p in layer]
 
     evaluated = losses(network, pair, M.T @ M, pair.training)
-    main, guide = objective._gradients(evaluated, network, shared)
+    main, guide = objective._gradients(evaluated, shared)
     for ours, names in ((main, ["unmixing"]), (guide, ["sr", "relation"])):
         evaluated = losses(network, pair, M.T @ M, pair.training)
         expected = torch.autograd.grad(sum(evaluated[name] for name in names), shared)

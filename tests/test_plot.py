@@ -63,7 +63,7 @@ def history(steps: int = 25) -> dict[str, list[float]]:
         "sr": np.linspace(0.3, 0.2, steps).tolist(),
         "relation": np.geomspace(1e-2, 1e-5, steps).tolist(),
         "validation": [0.4, 0.3, 0.25, 0.26],
-        "angle": [0.03, 0.02, 0.05],
+        "misfit": [0.03, 0.02, 0.05],
         "volume": [1e-4, 2e-3, 1e-6],
         "chosen": [1.0],
     }
@@ -337,7 +337,7 @@ def test_training_parts() -> None:
     series = history()
 
     # Mode `single` trains nothing; where none is known to be chosen, none is marked
-    fig = plot.training({k: series[k] for k in ("angle", "volume")})
+    fig = plot.training({k: series[k] for k in ("misfit", "volume")})
     assert [ax.get_title(loc="left") for ax in fig.axes] == ["restarts"]
     assert len(fig.axes[0].collections) == 1
     assert_readable(fig)
@@ -347,7 +347,7 @@ def test_training_parts() -> None:
     assert len(fig.axes) == 3
     assert_readable(fig)
 
-    with pytest.raises(ValueError, match=r"losses or angles, got \['validation'\]"):
+    with pytest.raises(ValueError, match=r"losses or misfits, got \['validation'\]"):
         plot.training({"validation": [0.1]})
 
 

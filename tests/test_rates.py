@@ -26,6 +26,7 @@ from smile_core.rates import (
 from smile_core.result import Unmixing
 from smile_core.scenes import Scene
 from smile_core.unmixing import Settings, unmix
+from smile_core.variability import vary
 
 TINY = Settings(restarts=4, rounds=20, steps=10, channels=8, alternations=5)
 WEIGHTS = {"guidance": TINY.guidance, "mu": TINY.mu}
@@ -33,7 +34,9 @@ WEIGHTS = {"guidance": TINY.guidance, "mu": TINY.mu}
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    return scenes.synthetic(size=64, endmembers=3, smoothness=3.0, seed=0)
+    # With materials that vary, so that endmembers are archetypes, and move
+    scene = scenes.synthetic(size=64, endmembers=3, smoothness=3.0, seed=0)
+    return replace(scene, image=vary(scene, 0.03, 30))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,8 @@ def begun(scene: Scene) -> Start:
 
 @pytest.fixture(scope="module")
 def unmixed(scene: Scene) -> Unmixing:
-    return unmix(degrade(scene.image, 2), 3, settings=TINY, device="cpu")
+    image = degrade(scene.image, 2)
+    return unmix(image, 3, convention="share", settings=TINY, device="cpu")
 
 
 def swing() -> tuple[Problem, Tensor, Tensor]:
@@ -101,6 +105,15 @@ def test_pose(begun: Start) -> None:
     # The target is what the network's abundances mix to
     assert begun.up.a.shape[1:] == problem.a.shape[1:] == (64, 64)
     torch.testing.assert_close(V @ W, problem.x, rtol=0, atol=1e-6)
+
+
+def test_corners_stay() -> None:
+    begun = begin(scenes.synthetic(16, 3, snr=30).image, 3, 2, settings=TINY, device="cpu")
+    assert begun.found is None
+    assert "alternation" not in finish(begun, **WEIGHTS, alternations=5).history
+    _, V, W = pose(begun, **WEIGHTS)
+    assert torch.equal(W, torch.eye(3).double())
+    torch.testing.assert_close((V / V.norm(dim=0)).float(), begun.M)
 
 
 def test_distances() -> None:

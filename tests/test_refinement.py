@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from smile_core import scenes
-from smile_core.archetypes import search
+from smile_core.archetypes import archetypes, candidates
 from smile_core.degradation import degrade
 from smile_core.metrics import armse
 from smile_core.mixing import convert, unit, unmix_pixels
@@ -76,8 +76,9 @@ def test_the_image_is_explained(guidance: float) -> None:
 
 def test_archetypes_move() -> None:
     y, up, _ = scene(snr=30)
-    found = search(y, 3, restarts=4, rounds=20)
-    M, pixels = unit(found.M), found.pixels
+    pixels, area = candidates(y)
+    found = archetypes(pixels, 3, area=area, restarts=4, rounds=20)
+    M = unit(found.M)
     a, brightness, _ = unmix_pixels(up.image, M)
     start = Level(y, a, brightness)
     moved = refine(y, start, M, "share", **OPTIONS, found=found)
@@ -95,6 +96,30 @@ def test_archetypes_move() -> None:
     start_again = refine(y, start, M, "share", **(OPTIONS | {"alternations": 0}))
     assert steps[0] == pytest.approx(start_again.history["objective"][0], rel=1e-4)
     torch.testing.assert_close(start_again.M, M)
+
+
+def test_without() -> None:
+    r"""Tests that nothing moves without the last solve, and what there is left to gain is told."""
+    y, up, _ = scene(snr=30)
+    pixels, area = candidates(y)
+    found = archetypes(pixels, 3, area=area, restarts=4, rounds=20)
+    M = unit(found.M)
+    start = Level(y, *unmix_pixels(up.image, M)[:2])
+    left, moved = (
+        refine(y, start, M, "share", **OPTIONS, found=found, without=part)
+        for part in ("accessible solve", "")
+    )
+
+    torch.testing.assert_close(left.M, M)
+    torch.testing.assert_close(left.a, start.a, rtol=0, atol=1e-5)
+    torch.testing.assert_close(left.brightness, start.brightness)
+    assert "alternation" not in left.history
+    assert len(left.history["objective"]) == 1
+
+    # Where the other begins, and too far from the optimum to be called solved
+    assert left.history["objective"][0] == pytest.approx(moved.history["alternation"][0], rel=1e-4)
+    assert left.gap.shape == (8, 8)
+    assert left.gap.max() > 1e3 * moved.gap.max()
 
 
 def test_dead_pixels() -> None:

@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 import warnings
 
+from dataclasses import replace
 from itertools import pairwise
 from torch import Tensor
 
 import smile_core
 
-from smile_core import guidance, scenes
+from smile_core import guidance, scenes, unmixing
+from smile_core.archetypes import archetypes
 from smile_core.degradation import degrade
 from smile_core.guidance import Rehearsal
 from smile_core.lifting import lift, reconcile
@@ -22,6 +24,7 @@ from smile_core.objective import Level, features
 from smile_core.result import Unmixing
 from smile_core.scenes import Scene
 from smile_core.unmixing import Settings, unmix
+from smile_core.variability import vary
 
 TINY = Settings(restarts=4, rounds=20, steps=20, channels=8)
 MODES = ("single", "self", "partial", "supervised")
@@ -32,6 +35,12 @@ TENSORS = ("M", "a", "a_hr", "brightness", "brightness_hr", "gap", "dead")
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     return scenes.synthetic(size=32, endmembers=3, smoothness=2.0, seed=0)
+
+
+@pytest.fixture(scope="module")
+def varied(scene: Scene) -> Scene:
+    r"""Returns the scene with materials that vary, whose endmembers are archetypes."""
+    return replace(scene, image=vary(scene, 0.03, 30))
 
 
 def guide(mode: str, hr: Tensor) -> dict[str, Tensor]:
@@ -108,19 +117,26 @@ def test_constraints(scene: Scene, mode: str, convention: str, h: int, w: int, s
         torch.testing.assert_close(u.a, mean)
 
 
-def test_single(scene: Scene) -> None:
-    u = unmix(scene.image, 3, mode="single", settings=TINY)
+@pytest.mark.parametrize("corners", [False, True])
+def test_single(scene: Scene, varied: Scene, corners: bool) -> None:
+    image = (scene if corners else varied).image
+    u = unmix(image, 3, mode="single", settings=TINY)
 
     # The constrained solve, and its bicubic interpolation
-    a, brightness, _ = unmix_pixels(scene.image, u.M, "share")
+    a, brightness, _ = unmix_pixels(image, u.M, "share")
     torch.testing.assert_close(u.a, a, rtol=0, atol=1e-5)
     torch.testing.assert_close(u.brightness, brightness)
     bicubic = F.interpolate(u.a[None], scale_factor=2, mode="bicubic")[0].clamp_min(0)
     torch.testing.assert_close(u.a_hr, bicubic / bicubic.sum(dim=0))
 
     # Nothing is trained
-    assert set(u.history) == {"angle", "volume", "chosen"}
-    assert len(u.history["angle"]) == TINY.restarts
+    names = ("structure", "offset", "thickness", "pixels")
+    evidence = {f"evidence.{name}" for name in names}
+    if corners:
+        assert set(u.history) == evidence
+    else:
+        assert set(u.history) == evidence | {"evidence.ratio", "misfit", "volume", "chosen"}
+        assert len(u.history["misfit"]) == TINY.restarts
     assert not u.network
     with pytest.raises(ValueError, match="No network was trained in mode 'single'"):
         u.build_network()
@@ -185,9 +201,9 @@ def test_fallback(scene: Scene, given: bool, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("convention", ["share", "plain"])
-def test_accessible_solve(scene: Scene, convention: str) -> None:
+def test_accessible_solve(varied: Scene, convention: str) -> None:
     r"""Tests that the last stage lowers its objective, and tells how far it is from the end."""
-    u = unmix(degrade(scene.image, 2), 3, convention=convention, settings=TINY)
+    u = unmix(degrade(varied.image, 2), 3, convention=convention, settings=TINY)
 
     steps = u.history.get("alternation", [1.0])
     assert len(steps) == (TINY.alternations + 1 if convention == "share" else 1)
@@ -196,6 +212,47 @@ def test_accessible_solve(scene: Scene, convention: str) -> None:
     assert u.history["gap"][-1] < 1e-8 * u.history["objective"][-1]
     if convention == "share":
         assert u.history["objective"][0] == pytest.approx(steps[-1], rel=1e-9)
+
+
+def test_without_restart_choice(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, find = [], unmixing.find_endmembers
+
+    def watch(*args: object, **options: object) -> object:
+        given.append(options.get("tolerance"))
+        return find(*args, **options)
+
+    monkeypatch.setattr(unmixing, "find_endmembers", watch)
+    for part in ("", "restart choice"):
+        unmix(scene.image, 3, mode="single", settings=replace(TINY, without=part))
+    assert given == [None, 0.0]
+
+    # Which leaves that of the smallest misfit
+    found = archetypes(scene.image.flatten(1), 3, restarts=16, rounds=20, tolerance=0.0)
+    assert found.chosen == found.misfit.argmin()
+
+
+def test_without_accessible_solve(varied: Scene) -> None:
+    r"""Tests that the endmembers stay, and that the gap says what is missing."""
+    y = degrade(varied.image, 2)
+    u, v = (unmix(y, 3, settings=replace(TINY, without=p)) for p in ("", "accessible solve"))
+    single = unmix(y, 3, mode="single", settings=TINY)
+    torch.testing.assert_close(v.M, single.M, rtol=0, atol=1e-6)
+    assert (u.M - single.M).abs().max() > 1e-5
+    assert not torch.equal(v.a_hr, u.a_hr)
+    assert v.gap.max() > 1e3 * u.gap.max()
+
+
+def test_weighting(scene: Scene) -> None:
+    r"""Tests that it reaches the training, and the training alone."""
+    y = degrade(scene.image, 2)
+    options = {"mode": "supervised", "hr": scene.image}
+    settings = replace(TINY, learning_rate=1e-2)
+    u, v = (
+        unmix(y, scene.M, settings=replace(settings, weighting=name), **options)
+        for name in ("gate", "mgda")
+    )
+    assert any(not torch.equal(u.network[k], v.network[k]) for k in u.network)
+    torch.testing.assert_close(v.a_hr, u.a_hr, rtol=0, atol=1e-3)  # solved, where it is shown
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -231,6 +288,32 @@ def test_conventions_of_the_truth() -> None:
         torch.testing.assert_close(u.M, M)
         torch.testing.assert_close(u.a, a, rtol=0, atol=1e-3)
         torch.testing.assert_close(u.brightness, rho, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(("brightness", "expected"), [("off", "plain"), ("smooth", "share")])
+@pytest.mark.parametrize("given", [False, True])
+def test_convention_by_the_data(brightness: str, expected: str, given: bool) -> None:
+    r"""Tests that "auto", the default, is the convention of the truth, and nothing beside it."""
+    scene = scenes.synthetic(32, 3, brightness=brightness, snr=30)
+    endmembers = scene.M if given else 3
+    default, auto, named = (
+        unmix(scene.image, endmembers, settings=TINY, **options)
+        for options in ({}, {"convention": "auto"}, {"convention": expected})
+    )
+    assert default.convention == auto.convention == named.convention == expected
+    assert_same(default, auto)
+    for name in TENSORS:
+        assert torch.equal(getattr(auto, name), getattr(named, name)), name
+    assert ((auto.brightness - 1).abs().max() == 0) == (expected == "plain")
+
+
+@pytest.mark.parametrize("R", [2, 4])
+def test_number_by_the_data(R: int) -> None:
+    r"""Tests that "auto" finds as many as there are, and what that number would have found."""
+    image = scenes.synthetic(32, R, snr=30).image
+    u, v = (unmix(image, n, mode="single", settings=TINY) for n in ("auto", R))
+    assert u.M.shape == (180, R)
+    assert_same(u, v)
 
 
 # How good it is
@@ -303,9 +386,9 @@ def test_guidance_reaches_unmixing(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_seed(scene: Scene, mode: str) -> None:
-    y = degrade(scene.image, 2)
-    options = {"mode": mode, "settings": TINY, **guide(mode, scene.image)}
+def test_seed(varied: Scene, mode: str) -> None:
+    y = degrade(varied.image, 2)
+    options = {"mode": mode, "settings": TINY, **guide(mode, varied.image)}
     state = torch.get_rng_state()
     u = unmix(y, 3, seed=3, **options)
 
@@ -358,19 +441,19 @@ def test_unit_of_endmembers(scene: Scene) -> None:
     assert torch.equal(u.a, v.a)
 
 
-def test_hidden(scene: Scene) -> None:
+def test_hidden(varied: Scene) -> None:
     r"""Tests that what is hidden of the HR image has no influence, in no stage."""
-    y = degrade(scene.image, 2)
-    kwargs = guide("partial", scene.image)
+    y = degrade(varied.image, 2)
+    kwargs = guide("partial", varied.image)
     u = unmix(y, 3, mode="partial", settings=TINY, **kwargs)
 
     for garbage in (torch.nan, -torch.inf, 0.0, 1e30):
-        hr = torch.where(kwargs["hr_mask"], scene.image, garbage)
+        hr = torch.where(kwargs["hr_mask"], varied.image, garbage)
         v = unmix(y, 3, mode="partial", settings=TINY, hr=hr, hr_mask=kwargs["hr_mask"])
         assert_same(u, v)
 
     # What is shown has
-    hr = torch.where(kwargs["hr_mask"], scene.image.flip(1), 0)
+    hr = torch.where(kwargs["hr_mask"], varied.image.flip(1), 0)
     v = unmix(y, 3, mode="partial", settings=TINY, hr=hr, hr_mask=kwargs["hr_mask"])
     assert not torch.equal(u.a_hr[..., 16:], v.a_hr[..., 16:])
 
@@ -437,12 +520,44 @@ def test_too_small_to_train(shape: tuple[int, int], scale: int) -> None:
     assert not u.network
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["noise", "constant", "one spectrum", "two spectra", "outlier", "zero band", "noiseless"],
+)
+@pytest.mark.parametrize("convention", ["auto", "share", "plain"])
+def test_degenerate_images(kind: str, convention: str) -> None:
+    r"""Tests that images that say little about endmembers are unmixed all the same."""
+    image = scenes.synthetic(16, 3, snr=np.inf if kind == "noiseless" else 30).image[::20]
+    light, where = 0.5 + torch.rand(16, 16), torch.rand(16, 16) > 0.5
+    if kind == "noise":
+        image = torch.rand(5, 8, 8)
+    elif kind == "constant":
+        image = torch.full((5, 16, 16), 0.3)
+    elif kind == "one spectrum":
+        image = light * image[:, :1, :1]
+    elif kind == "two spectra":
+        image = torch.where(where, image[:, :1, :1], image[:, -1:, -1:])
+    elif kind == "outlier":
+        image[:, 3, 3] *= 100
+    elif kind == "zero band":
+        image[2] = 0.0
+
+    for endmembers in (1, 2, 3, len(image), "auto"):
+        u = unmix(image, endmembers, convention=convention, settings=TINY)
+        assert_valid(u)
+        assert (u.M.norm(dim=0) > 0).all()
+        assert u.gap.max() < 1e-5
+        if kind in ("constant", "one spectrum") and u.convention == "share":
+            x = u.brightness * torch.einsum("br,rhw->bhw", u.M, u.a)
+            torch.testing.assert_close(x, image, rtol=1e-2, atol=0)
+
+
 # What happens meanwhile
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_progress(scene: Scene, mode: str, capsys: pytest.CaptureFixture[str]) -> None:
-    hr = scenes.synthetic(size=64, endmembers=3, smoothness=2.0, seed=0).image
+    hr = vary(scenes.synthetic(size=64, endmembers=3, smoothness=2.0, seed=0), 0.03, 30)
     y, calls = degrade(hr, 2), []
     options = {"mode": mode, "settings": TINY, **guide(mode, hr)}
     unmix(y, 3, progress=lambda *call: calls.append(call), **options)
@@ -461,11 +576,11 @@ def test_progress(scene: Scene, mode: str, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("", "")
 
 
-def test_threads(scene: Scene) -> None:
+def test_threads(varied: Scene) -> None:
     before, seen = torch.get_num_threads(), []
     kwargs = {"mode": "single", "settings": TINY}
     unmix(
-        scene.image,
+        varied.image,
         3,
         threads=3,
         progress=lambda *_: seen.append(torch.get_num_threads()),
@@ -479,7 +594,7 @@ def test_threads(scene: Scene) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        unmix(scene.image, 3, threads=3, progress=interrupt, **kwargs)
+        unmix(varied.image, 3, threads=3, progress=interrupt, **kwargs)
     assert torch.get_num_threads() == before
 
 

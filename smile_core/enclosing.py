@@ -1,0 +1,153 @@
+r"""Enclosing simplex: endmembers beyond the pixels, where none is pure.
+
+Archetypes are mixtures of pixels, and stay inside their hull. Where no pixel is pure, endmembers
+lie outside: at the corners of the smallest simplex around the pixels. With :math:`x_i` the pixels
+in the :math:`R - 1` dimensions of their mixtures, :math:`V` the corners, :math:`s_{ki}` the
+distance of pixel i from the facet opposite to corner k, positive inside, and :math:`\tau` the
+noise,
+
+.. math:: \min_V \; \frac{1}{2} \log \det \Bigl( I + \frac{C_V}{\tau^2} \Bigr) + \frac{\lambda}{N}
+    \sum_{i, k} \frac{1}{2} \max \Bigl( 0, -\frac{s_{ki}}{\tau} \Bigr)^2, \qquad
+    C_V = \frac{(V - \bar v 1^\top) (V - \bar v 1^\top)^\top}{R (R + 1)}.
+
+The first term is the volume of the simplex, blurred by the noise: :math:`C_V` is the covariance of
+mixtures that fill it evenly. With :math:`\lambda = 1` this is a joint maximum of the likelihood of
+such mixtures. Where few pixels are near the corners, it cuts them off: the weight is doubled until
+next to no pixel is left outside.
+
+References:
+    | A Variable Splitting Augmented Lagrangian Approach to Linear Spectral Unmixing
+    | (Bioucas-Dias, 2009): the volume, and a hinge for what is outside
+    | https://doi.org/10.1109/WHISPERS.2009.5289072
+    | Probabilistic Simplex Component Analysis (Wu et al., 2022): the likelihood
+    | https://doi.org/10.1109/TSP.2021.3130977
+"""
+
+__all__ = ["enclose", "norms_of"]
+
+import scipy.optimize
+import torch
+
+from torch import Tensor
+
+from .mixing import fcls
+
+# A pixel is outside if it is so many times the noise beyond a facet, and so many may be
+FAR, FEW = 3.0, 0.01
+
+# So many weights are tried, each twice the one before
+DOUBLINGS = 6
+
+
+def enclose(pixels: Tensor, R: int, *, starts: int = 4, seed: int = 0) -> Tensor:
+    r"""Finds the corners of the smallest simplex around pixels.
+
+    Args:
+        pixels: The pixels, with their brightness divided out or fixed, with shape (B, N), in
+            float64.
+        R: The number of endmembers, at least 2.
+        starts: The number of sets of extreme pixels to start from.
+        seed: The seed of these.
+
+    Returns:
+        The endmembers, with shape (B, R).
+    """
+    centre = pixels.mean(dim=1, keepdim=True)
+    values, vectors = torch.linalg.eigh((pixels - centre) @ (pixels - centre).mT / pixels.shape[1])
+    basis = vectors[:, -(R - 1) :]
+    x = basis.mT @ (pixels - centre)  # (R - 1, pixels)
+    # The largest noise in any direction; where there is none, the corners get a little room
+    noise = values[-R].clamp_min(0).sqrt() if len(values) >= R else x.new_zeros(())
+    noise = noise.clamp_min(1e-3 * values[-(R - 1)].clamp_min(0).sqrt())
+
+    generator = torch.Generator().manual_seed(seed)
+    extremes = [_extremes(x, R, generator) for _ in range(starts)]
+    V, weight = extremes[0], 1.0
+    for _ in range(DOUBLINGS):
+        V = min((_shrink(x, start, noise, weight) for start in extremes), key=lambda v: v[1])[0]
+        outside = _distances(x, V).amin(dim=0) < -FAR * noise
+        if outside.double().mean() <= FEW:
+            break
+        weight *= 2
+
+    return basis @ V + centre
+
+
+def norms_of(M: Tensor, pixels: Tensor) -> Tensor:
+    r"""Estimates the physical norms of endmembers, from the light of the pixels they mix into.
+
+    A pixel of physical endmembers has the light :math:`1 / \sum_k a_k / l_k`, with :math:`a_k` its
+    abundances after division by the sum over the bands and :math:`l_k` the light of the endmember.
+
+    Args:
+        M: The endmembers, with a sum over the bands of one, with shape (B, R).
+        pixels: The pixels as they are, with positive sums over the bands, with shape (B, N).
+
+    Returns:
+        The norms, with shape (R,).
+    """
+    light = pixels.sum(dim=0).double()
+    a = fcls(pixels.double() / light, M)
+    inverse, _ = scipy.optimize.nnls((a * light).mT.numpy(), torch.ones_like(light).numpy())
+    # Not much brighter than the brightest pixels, in which no endmember need be pure
+    limit = 2 * light.quantile(0.99)
+
+    return M.norm(dim=0) / torch.from_numpy(inverse).to(M).clamp_min(1 / limit)
+
+
+def _extremes(x: Tensor, R: int, generator: torch.Generator) -> Tensor:
+    # Pixels farthest along random directions, each orthogonal to those before, as in VCA
+    raised = torch.cat([x, x.norm(dim=0).mean().expand(1, x.shape[1])])
+    chosen: list[int] = []
+    for _ in range(R):
+        direction = torch.randn(R, generator=generator, dtype=x.dtype)
+        if chosen:
+            q = torch.linalg.qr(raised[:, chosen]).Q
+            direction = direction - q @ (q.mT @ direction)
+        else:
+            direction[-1] = 0  # along which all pixels are alike
+        chosen.append(int((direction @ raised).abs().argmax()))
+
+    return x[:, chosen]
+
+
+def _shrink(x: Tensor, start: Tensor, noise: Tensor, weight: float) -> tuple[Tensor, float]:
+    # In coordinates in which the first simplex is about regular
+    centre = start.mean(dim=1, keepdim=True)
+    u, s, _ = torch.linalg.svd(start - centre, full_matrices=False)
+    s = s.clamp_min(1e-3 * s[0]).maximum(noise)
+    forward, inverse = u * s, (u / s).mT
+    y, V = inverse @ (x - centre), (inverse @ (start - centre)).requires_grad_(True)
+
+    def objective() -> Tensor:
+        outside = (-_distances(y, V, inverse) / noise).clamp_min(0)
+        spread = forward @ (V - V.mean(dim=1, keepdim=True))
+        blurred = spread @ spread.mT / (noise**2 * V.shape[1] * (V.shape[1] + 1))
+        volume = torch.logdet(torch.eye(len(x), dtype=x.dtype) + blurred) / 2
+
+        return volume + weight * outside.square().sum(dim=0).mean() / 2
+
+    optimizer = torch.optim.LBFGS(
+        [V], max_iter=300, history_size=20, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = objective()
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    loss = float(objective().detach())
+
+    return forward @ V.detach() + centre, loss if loss == loss else float("inf")
+
+
+def _distances(x: Tensor, V: Tensor, inverse: Tensor | None = None) -> Tensor:
+    # Barycentric coordinates over the lengths of their gradients, in the metric before `inverse`
+    corners = torch.cat([V, V.new_ones(1, V.shape[1])])
+    rows = torch.linalg.inv_ex(corners).inverse
+    gradients = rows[:, :-1] if inverse is None else rows[:, :-1] @ inverse
+
+    return (rows[:, :-1] @ x + rows[:, -1:]) / gradients.norm(dim=1, keepdim=True)

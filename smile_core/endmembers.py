@@ -1,0 +1,138 @@
+r"""Endmembers of a scene: archetypes or corners, with the brightness free or fixed, by the data.
+
+Where a scene is a linear mixture up to its noise, the corners of the smallest simplex around the
+pixels are its endmembers, be there pure pixels or not (`smile_core.enclosing`). Real materials
+vary: then corners would follow the outermost pixels, and archetypes are taken, which stay among
+them (`smile_core.archetypes`). With ``convention="auto"`` the brightness is fixed where that
+explains the pixels as well (`smile_core.evidence`).
+"""
+
+__all__ = ["Endmembers", "decide", "find_endmembers"]
+
+import math
+import torch
+
+from torch import Tensor
+from typing import Any, Literal, NamedTuple
+
+from .archetypes import Archetypes, archetypes, candidates
+from .enclosing import enclose, norms_of
+from .evidence import DARK, weigh
+from .mixing import unit, unmix_pixels
+
+# The brightness is fixed if the residual is at most so many times that with a free one
+WORSE = 1.1
+
+
+class Endmembers(NamedTuple):
+    r"""Endmembers that were found.
+
+    Args:
+        M: The endmembers, at their physical norms, with shape (B, R).
+        convention: Whether the brightness is free, `share`, or fixed, `plain`.
+        found: The archetypes, `None` if the endmembers are corners.
+        history: What was decided on, and how the restarts compare, by the name of the series.
+    """
+
+    M: Tensor
+    convention: Literal["share", "plain"]
+    found: Archetypes | None
+    history: dict[str, list[float]]
+
+
+def find_endmembers(
+    image: Tensor,
+    R: int,
+    convention: str = "auto",
+    *,
+    hr: Tensor | None = None,
+    hr_mask: Tensor | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> Endmembers:
+    r"""Finds the endmembers of a scene.
+
+    Args:
+        image: The LR image, with pixels of about unit norm, with shape (B, h, w).
+        R: The number of endmembers.
+        convention: What an abundance is, see `smile_core.mixing`; "auto" for `share` or `plain`,
+            whichever the data support.
+        hr: The HR image, with shape (B, H, W), if there is one.
+        hr_mask: Where it is shown, boolean, with shape (H, W). Everywhere if `None`.
+        seed: The seed.
+        device: The device to look for archetypes on.
+        options: The other options of `archetypes`.
+
+    Returns:
+        The endmembers, on the CPU.
+    """
+    shown = {"hr": hr, "hr_mask": hr_mask, "seed": seed}
+    fine, _ = candidates(image, coarse=False, **shown)
+    evidence = weigh(fine, R, None if convention == "auto" else convention == "plain")
+    history = {f"evidence.{n}": [v] for n, v in evidence._asdict().items() if math.isfinite(v)}
+    plain = evidence.linear and evidence.fixed if convention == "auto" else convention == "plain"
+
+    if evidence.enclosable:
+        if plain:
+            M = enclose(fine.double(), R, seed=seed)
+        else:
+            light = fine.sum(dim=0)
+            fine = fine[:, light > DARK * light.mean()].double()
+            M = enclose(fine / fine.sum(dim=0), R, seed=seed)
+        M = M.clamp_min(0)
+        if (M.sum(dim=0) > 0).all():
+            M = M if plain else unit(M) * norms_of(M / M.sum(dim=0), fine)
+            return Endmembers(M.float(), "plain" if plain else "share", None, history)
+
+    pixels, area = candidates(image, **shown)
+    given = {"area": area.to(device), "seed": seed, **options}
+    found = _search(pixels, R, device, normalised=not plain, **given)
+
+    if convention == "auto" and not evidence.linear:
+        # An audition of the other kind, with a quarter of the restarts
+        few = given | {"restarts": -(-given.get("restarts", 48) // 4), "progress": None}
+        other = _search(pixels, R, device, normalised=False, **few)
+        history["evidence.ratio"] = [_ratio(pixels, found.M, other.M)]
+        plain = history["evidence.ratio"][0] <= WORSE
+        if plain:
+            found = _search(pixels, R, device, normalised=False, **given)
+
+    return Endmembers(found.M, "plain" if plain else "share", found, history | found.history)
+
+
+def decide(image: Tensor, M: Tensor) -> Literal["share", "plain"]:
+    r"""Decides whether the brightness is fixed, given the endmembers.
+
+    Args:
+        image: The image, with shape (B, h, w).
+        M: The endmembers, in the unit of the image, with shape (B, R).
+
+    Returns:
+        "plain" where the pixels are about as near to mixtures with a fixed brightness as to those
+        with a free one, and, if the scene is linear, nothing speaks for another brightness.
+    """
+    pixels, _ = candidates(image, coarse=False)
+    evidence = weigh(pixels, M.shape[1])
+    plain = _ratio(pixels, M, M) <= WORSE and (evidence.fixed or not evidence.linear)
+
+    return "plain" if plain else "share"
+
+
+def _search(pixels: Tensor, R: int, device: torch.device | str, **options: Any) -> Archetypes:
+    found = archetypes(pixels.to(device), R, **options)
+    return found._replace(M=found.M.cpu(), W=found.W.cpu(), pixels=pixels)
+
+
+def _ratio(pixels: Tensor, M: Tensor, M_plain: Tensor) -> float:
+    # Of the residuals with a fixed brightness and with a free one, on a sample
+    sample = pixels[:, :: -(-pixels.shape[1] // 1000)]
+    free, fixed = (
+        float((sample - rho * (M @ a)).norm())
+        for M, (a, rho, _) in (
+            (M, unmix_pixels(sample, M, "share")),
+            (M_plain, unmix_pixels(sample, M_plain, "plain")),
+        )
+    )
+
+    return fixed / max(free, 1e-6 * float(sample.norm()))

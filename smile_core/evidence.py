@@ -1,0 +1,101 @@
+r"""Evidence: what the pixels themselves say about how they are mixed.
+
+Three questions are answered before endmembers are looked for, from eigenvalues alone. With
+:math:`g_1 \geq g_2 \geq \dots` those of the pixels' second moments :math:`Y Y^\top / N`, and
+:math:`c_1 \geq c_2 \geq \dots` those of their covariance:
+
+- *Is the scene a linear mixture, up to its noise?* Then R endmembers leave noise only beyond the
+  first R directions. White noise of N pixels in B bands spreads its eigenvalues up to
+  :math:`(1 + \sqrt{B / N})^2` times their mean (Marchenko and Pastur, 1967); materials that vary
+  leave a few that are much larger. `structure` is :math:`g_{R + 1}` over that edge.
+- *Is the brightness fixed?* Then the mixtures span :math:`R - 1` dimensions about their mean, and
+  R with a brightness that varies. `offset` is :math:`c_R / g_{R + 1}`, one if it is fixed. Where
+  materials vary this says nothing, and mixtures of either kind are fitted instead.
+- *Is the simplex thicker than the noise?* Only then can its corners be extrapolated. `thickness`
+  is :math:`c_{R - 1} / c_R`, of pixels with their brightness divided out, unless it is fixed.
+
+The limits were chosen on synthetic scenes with known answers (notebook 07).
+"""
+
+__all__ = ["Evidence", "weigh"]
+
+import torch
+
+from torch import Tensor
+from typing import NamedTuple
+
+# A scene is linear up to this structure, and its brightness fixed up to this offset
+STRUCTURE, OFFSET = 4.0, 1.2
+
+# Corners are extrapolated from this thickness on, and from so many pixels for each endmember
+THICKNESS, PIXELS = 3.0, 30
+
+# Divided by their brightness, pixels darker than so many times the mean are noise
+DARK = 0.1
+
+
+class Evidence(NamedTuple):
+    r"""What eigenvalues say about a scene.
+
+    Args:
+        structure: The largest eigenvalue that R endmembers leave, relative to white noise.
+        offset: That of the direction which a varying brightness would add, relative to noise.
+        thickness: The smallest extent of the simplex, relative to noise, as a ratio of variances.
+        pixels: The number of pixels for each endmember.
+    """
+
+    structure: float
+    offset: float
+    thickness: float
+    pixels: float
+
+    @property
+    def linear(self) -> bool:
+        r"""Whether the scene is a linear mixture of R endmembers, up to its noise."""
+        return self.structure <= STRUCTURE
+
+    @property
+    def fixed(self) -> bool:
+        r"""Whether the brightness is fixed, if the scene is linear."""
+        return self.offset <= OFFSET
+
+    @property
+    def enclosable(self) -> bool:
+        r"""Whether the corners of the simplex can be extrapolated."""
+        return self.linear and self.thickness >= THICKNESS and self.pixels >= PIXELS
+
+
+def weigh(pixels: Tensor, R: int, fixed: bool | None = None) -> Evidence:
+    r"""Weighs the evidence of pixels.
+
+    Args:
+        pixels: The pixels, with positive sums over the bands, with shape (B, N).
+        R: The number of endmembers.
+        fixed: Whether the brightness is fixed, if that is known.
+
+    Returns:
+        The evidence. With one endmember, or without a band or pixel to spare, there is none: then
+        the structure is infinite.
+    """
+    B, N = pixels.shape
+    if R < 2 or min(B, N) <= R + 1:
+        return Evidence(float("inf"), float("inf"), 0.0, N / R)
+
+    y = pixels.double()
+    g, c = _moments(y), _moments(y - y.mean(dim=1, keepdim=True))
+    edge = (1 + (B / N) ** 0.5) ** 2
+    structure, offset = float(g[R] / g[R:].mean() / edge), float(c[R - 1] / g[R])
+
+    if not (offset <= OFFSET if fixed is None else fixed):
+        light = y.sum(dim=0)
+        y = y[:, light > DARK * light.mean()]
+        y = y / y.sum(dim=0)
+        c = _moments(y - y.mean(dim=1, keepdim=True))
+
+    return Evidence(structure, offset, float(c[R - 2] / c[R - 1]), N / R)
+
+
+def _moments(y: Tensor) -> Tensor:
+    # Largest first; below the rounding of float32 there is nothing to compare
+    values = torch.linalg.eigvalsh(y @ y.mT / y.shape[1]).flip(0)
+    return values.clamp_min(1e-14 * values[0]).clamp_min(torch.finfo(values.dtype).tiny)

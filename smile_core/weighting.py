@@ -1,0 +1,106 @@
+r"""Weighting: how the gradients of the two tasks become one update.
+
+On the parameters that the tasks share, the gradients :math:`g_u` of unmixing and :math:`g_s` of
+its guide have to be combined. The *gate* of `smile_core.affinity` is the default: it knows which
+of the two is the main task. The others, which treat both alike, are here for comparison:
+
+=============== ===================================================================================
+`sum`           :math:`g_u + g_s`
+`uncertainty`   that of :math:`\sum_i \frac{1}{2 \sigma_i^2} L_i + \log \sigma_i` over all three
+                losses; the variances :math:`\sigma_i^2` are learned with the network
+`pcgrad`        the sum, each gradient less the part of it that opposes the other
+`mgda`          the shortest convex combination :math:`\gamma g_u + (1 - \gamma) g_s`, which
+                neither task is opposed to
+=============== ===================================================================================
+
+References:
+    | Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics
+    | (Kendall et al., 2018), https://arxiv.org/abs/1705.07115
+    | Gradient Surgery for Multi-Task Learning (Yu et al., 2020)
+    | https://arxiv.org/abs/2001.06782
+    | Multi-Task Learning as Multi-Objective Optimization (Sener, Koltun, 2018)
+    | https://arxiv.org/abs/1810.04650
+"""
+
+__all__ = ["WEIGHTINGS", "combine", "mgda", "pcgrad", "uncertain"]
+
+import torch
+
+from torch import Tensor
+
+from .affinity import Gradient, dot, gate
+
+WEIGHTINGS = ("gate", "sum", "uncertainty", "pcgrad", "mgda")
+
+
+def combine(main: Gradient, guide: Gradient, weighting: str) -> list[Tensor]:
+    r"""Combines the gradients of the two tasks on the parameters that they share.
+
+    Args:
+        main: The gradient of unmixing, a tensor for each parameter.
+        guide: The gradient of its guide, with the same shapes.
+        weighting: One of `WEIGHTINGS`. With `uncertainty`, the losses have their weights already.
+
+    Returns:
+        The gradient to follow.
+    """
+    rules = {"gate": gate, "pcgrad": pcgrad, "mgda": mgda}
+    if weighting in rules:
+        return rules[weighting](main, guide)
+
+    return [g + h for g, h in zip(main, guide, strict=True)]
+
+
+def uncertain(losses: dict[str, Tensor], log_variances: Tensor) -> dict[str, Tensor]:
+    r"""Weighs losses by their uncertainty.
+
+    .. math:: \tfrac{1}{2} \bigl( e^{-s_i} L_i + s_i \bigr), \qquad s_i = \log \sigma_i^2,
+
+    smallest where :math:`\sigma_i^2 = L_i`.
+
+    Args:
+        losses: The losses, scalars, by name.
+        log_variances: The logarithms :math:`s_i`, one for each loss.
+
+    Returns:
+        The weighed losses, by the same names.
+    """
+    pairs = zip(losses.items(), log_variances, strict=False)  # a loss may be left out
+    return {name: ((-s).exp() * loss + s) / 2 for (name, loss), s in pairs}
+
+
+def pcgrad(g: Gradient, h: Gradient) -> list[Tensor]:
+    r"""Adds two gradients, each projected on the normal plane of the other if they conflict.
+
+    Args:
+        g: A gradient, a tensor for each parameter.
+        h: The other, with the same shapes.
+
+    Returns:
+        The sum of the two projections.
+    """
+    tiny = torch.finfo(g[0].dtype).tiny
+    conflict = dot(g, h).clamp_max(0)
+    of_g, of_h = (1 - conflict / dot(x, x).clamp_min(tiny) for x in (g, h))
+
+    return [of_g * a + of_h * b for a, b in zip(g, h, strict=True)]
+
+
+def mgda(g: Gradient, h: Gradient) -> list[Tensor]:
+    r"""Returns the shortest vector between two gradients.
+
+    .. math:: \gamma g + (1 - \gamma) h, \qquad
+        \gamma = \frac{\langle h - g, h \rangle}{\|h - g\|^2} \text{ clipped to } [0, 1]
+
+    Args:
+        g: A gradient, a tensor for each parameter.
+        h: The other, with the same shapes.
+
+    Returns:
+        The point of the segment from one to the other that is nearest to the origin.
+    """
+    difference = [b - a for a, b in zip(g, h, strict=True)]
+    length = dot(difference, difference).clamp_min(torch.finfo(g[0].dtype).tiny)
+    gamma = (dot(difference, h) / length).clamp(0, 1)
+
+    return [gamma * a + (1 - gamma) * b for a, b in zip(g, h, strict=True)]

@@ -1,0 +1,119 @@
+r"""Tests for the smile_core.enclosing module."""
+
+import itertools
+import math
+import pytest
+import torch
+
+from torch import Tensor
+from torch.distributions import Dirichlet
+
+import smile_core.enclosing as module
+
+from smile_core import scenes
+from smile_core.enclosing import enclose, norms_of
+
+
+def distance(V: Tensor, M: Tensor) -> float:
+    r"""Returns how far the furthest corner is, in the best order."""
+    orders = itertools.permutations(range(M.shape[1]))
+    return min(float((V[:, list(order)] - M).norm(dim=0).max()) for order in orders)
+
+
+def mixtures(R: int, N: int, purity: float = 1.0, concentration: float = 1.0) -> Tensor:
+    r"""Draws abundances, none of them larger than the purity."""
+    a = Dirichlet(torch.full((R,), concentration, dtype=torch.float64)).sample((20 * N,)).mT
+    return a[:, a.amax(dim=0) <= purity][:, :N]
+
+
+@pytest.mark.parametrize("R", [3, 4, 5])
+def test_no_pure_pixels(R: int) -> None:
+    r"""Tests that the corners of a regular simplex are found, though cut off in the pixels."""
+    M, a = torch.eye(R, dtype=torch.float64), mixtures(R, 2000, purity=0.75)
+    nearest = min(float((a - m[:, None]).norm(dim=0).min()) for m in M)
+    assert nearest > 0.25
+    assert distance(enclose(a, R), M) < 0.01
+
+    # At any angles
+    M = 0.2 + torch.rand(8, R, dtype=torch.float64)
+    assert distance(enclose(M @ a, R), M) < 0.02
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.01, 0.05])
+def test_line(noise: float) -> None:
+    r"""Tests, on a segment of length one, where volume and what is outside are balanced.
+
+    With :math:`d = 1 - 2 e` the distance of the corners, the volume is :math:`\frac{1}{2} \log (1
+    + d^2 / 12 \tau^2)`; outside is :math:`\int_0^e (t / \tau)^2 \, dt` for both ends together.
+    """
+    x = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+    around = noise * torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(10_001)[: len(x)]
+    pixels = torch.stack([2 + 0.6 * x, 3 - 0.8 * x, 1 + around])
+    V = enclose(pixels, 2)
+
+    # Where the derivative vanishes: e^2 = 2 tau^2 d / (d^2 + 12 tau^2)
+    e = math.sqrt(2) * noise
+    for _ in range(50):
+        d = 1 - 2 * e
+        e = math.sqrt(2 * d / (d**2 + 12 * noise**2)) * noise
+    low, high = (torch.tensor([2 + 0.6 * t, 3 - 0.8 * t, 1]).double() for t in (e, 1 - e))
+    assert distance(V, torch.stack([low, high], dim=1)) < 0.02 * e + 5e-5  # the spacing
+
+
+def test_equivariance() -> None:
+    r"""Tests that corners follow the pixels when these are turned, moved, scaled or shuffled."""
+    M = 0.2 + torch.rand(6, 4, dtype=torch.float64)
+    pixels = M @ mixtures(4, 1000, purity=0.8)
+    pixels = pixels + 0.002 * torch.randn_like(pixels)
+    V = enclose(pixels, 4)
+
+    turn = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
+    move = torch.randn(6, 1, dtype=torch.float64)
+    assert distance(enclose(turn @ pixels + move, 4), turn @ V + move) < 1e-4
+    assert torch.equal(enclose(1024 * pixels, 4), 1024 * V)
+    for unit in (1e-6, 1e6):
+        assert distance(enclose(unit * pixels, 4) / unit, V) < 1e-4
+    shuffled = pixels[:, torch.randperm(pixels.shape[1])]
+    assert distance(enclose(shuffled, 4), V) < 1e-4
+
+    # The same seed, the same corners, and no other number is drawn
+    state = torch.get_rng_state()
+    assert torch.equal(enclose(pixels, 4), V)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_few_pure_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests that 25 pure pixels of each material count, among 5000 that are much alike."""
+    M = 0.2 + torch.rand(20, 4, dtype=torch.float64)
+    pure = torch.eye(4, dtype=torch.float64).repeat_interleave(25, dim=1)
+    pixels = M @ torch.cat([mixtures(4, 5000, concentration=30.0), pure], dim=1)
+    pixels = pixels + 0.03 * torch.randn_like(pixels)
+    assert distance(enclose(pixels, 4), M) < 0.25
+
+    # The likelihood alone cuts them off
+    monkeypatch.setattr(module, "DOUBLINGS", 1)
+    assert distance(enclose(pixels, 4), M) > 0.75
+
+
+@pytest.mark.parametrize("purity", [1.0, 0.75])
+def test_norms(purity: float) -> None:
+    r"""Tests that the norms of endmembers are found where the brightness is one."""
+    for seed in range(3):
+        scene = scenes.synthetic(16, 4, snr=math.inf, brightness="off", purity=purity, seed=seed)
+        pixels, M = scene.image.flatten(1), scene.M.double()
+        directions = M / M.sum(dim=0)
+        expected = M.norm(dim=0)
+        torch.testing.assert_close(norms_of(directions, pixels), expected, rtol=1e-3, atol=0)
+
+        # In the unit of the pixels
+        double = norms_of(directions, 2 * pixels)
+        torch.testing.assert_close(double, 2 * expected, rtol=1e-3, atol=0)
+
+
+def test_norms_of_what_is_not_there() -> None:
+    r"""Tests that an endmember that no pixel has any of gets a norm all the same."""
+    pixels = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.25, 0.0], [0, 0, 0]])
+    M = torch.eye(3, dtype=torch.float64)
+    norms = norms_of(M, pixels)
+    assert norms.isfinite().all()
+    assert (norms > 0).all()
