@@ -48,20 +48,22 @@ record = Record("00_index", figures, seed=0)
 # | *existence* theorem: positive guidance | when a guided step helps, and the best weight | 04 existence |
 # | *accessibility* theorem: the optimum is reached | a solve with a certificate, and when its optimum is the truth | 05 accessibility |
 # | shared and task-specific representations, cross-attention | the network taken apart, and what its branches hold | 06 network |
+# | it works under noise, at coarse scales, without pure pixels | one factor at a time on scenes whose truth is known | 07 synthetic |
 # | unmixing is good on real scenes | native resolution, against references | 08 real |
 # | super-resolution guides unmixing | four modes, LR and HR errors, what training adds | 09 guidance |
 # | task affinity | cosines of gradients, the gate, the share of the guide | 10 affinity |
 # | convergence | objective, gap and step inequalities on the scenes | 11 convergence |
+# | each part of the method is needed | the errors without it | 12 ablation |
+# | it is better than other methods | the same images and seeds, seven published methods | 13 comparison |
 #
 # The names of the theorems are the paper's; their statements and proofs are ours.
-# Ablations and comparisons with other methods have no notebook yet.
 
 # %% [markdown]
 # ## How data flows
 #
 # ```text
-# scenes --> degradation, mixing --> archetypes --> network, objective --> accessible --> Unmixing
-#  data       D, simplex, solve      endmembers      two tasks, guidance    both tasks     M, a, a_hr, gap
+# scenes --> degradation, mixing --> endmembers ------> network, objective --> accessible --> Unmixing
+#  data       D, simplex, solve      archetypes/corners  two tasks, guidance    both tasks     M, a, a_hr, gap
 # ```
 #
 # Notebooks call, the package computes.

@@ -1,0 +1,133 @@
+r"""Tests for the smile_core.ablation module."""
+
+import ast
+import inspect
+import numpy as np
+import pandas as pd
+import pytest
+
+from pathlib import Path
+
+from smile_core import ablation
+from smile_core.ablation import SOURCES, ablate, plan, worth
+from smile_core.degradation import degrade
+from smile_core.experiments import reference
+from smile_core.metrics import armse, match
+from smile_core.parts import PARTS
+from smile_core.statistics import interval
+from smile_core.study import study
+from smile_core.synthetic import synthetic
+from smile_core.unmixing import Settings, unmix
+from smile_core.weighting import WEIGHTINGS
+
+SMALL = {"size": 32, "restarts": 4, "steps": 20}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMILE_CACHE", str(tmp_path / "fits"))
+
+
+def test_plan() -> None:
+    cases = plan(["samson", "synthetic"], [2, 4], ["self"], 3, size=48)
+
+    # Every change in every place with every seed, once, and the whole method among them
+    assert len({tuple(case.items()) for case in cases}) == len(cases)
+    assert len(cases) == 2 * 2 * 3 * (1 + len(PARTS) + len(WEIGHTINGS) - 1)
+    changes = {(case["without"], case["weighting"]) for case in cases}
+    assert ("", "gate") in changes
+    assert {part for part, _ in changes} == {"", *PARTS}
+    assert {weighting for _, weighting in changes} == set(WEIGHTINGS)
+    assert all(part == "" or weighting == "gate" for part, weighting in changes)
+
+    # What `ablate` takes
+    assert all(set(case) <= set(inspect.signature(ablate).parameters) for case in cases)
+
+
+def test_ablate() -> None:
+    r"""Tests against the protocol, step by step."""
+    scene = synthetic(seed=1).crop(32, 32)
+    settings = Settings(restarts=4, steps=20, without="lifting")
+    u = unmix(degrade(scene.image, 2), scene.R, seed=1, settings=settings)
+    permutation, angles = match(u.M, scene.M)
+    truth = reference(scene, u.convention)
+
+    ours = ablate("synthetic", 2, seed=1, without="lifting", **SMALL)
+    assert ours["sad"] == pytest.approx(float(angles.mean()), rel=1e-6)
+    assert ours["hr"] == pytest.approx(float(armse(u.a_hr[permutation], truth)), rel=1e-6)
+    expected = armse(u.a[permutation], degrade(truth, 2))
+    assert ours["lr"] == pytest.approx(float(expected), rel=1e-6)
+    assert ours["alone"] == ("share" not in u.history)
+
+    # The whole method, another seed, another weighting: something else
+    for change in ({}, {"without": "lifting", "seed": 2}, {"without": "accessible solve"}):
+        other = ablate("synthetic", 2, **({"seed": 1} | change), **SMALL)
+        assert other["hr"] != ours["hr"], change
+
+
+def test_ablate_partially() -> None:
+    r"""Tests that the shown half counts for nothing."""
+    scene = synthetic(seed=0).crop(32, 32)
+    hr_mask = np.zeros((32, 32), dtype=bool)
+    hr_mask[:, :16] = True
+    options = {"mode": "partial", "hr": scene.image, "hr_mask": hr_mask}
+    settings = Settings(restarts=4, steps=20)
+    u = unmix(degrade(scene.image, 2), scene.R, **options, settings=settings)
+    permutation, _ = match(u.M, scene.M)
+
+    ours = ablate("synthetic", 2, "partial", seed=0, **SMALL)
+    error = armse(u.a_hr[permutation][..., 16:], reference(scene, u.convention)[..., 16:])
+    assert ours["hr"] == pytest.approx(float(error), rel=1e-6)
+    assert ours["share"] == pytest.approx(u.history["share"][0])
+
+
+def test_worth() -> None:
+    r"""Tests the pairing on made-up errors, whatever the order of the rows."""
+    rng = np.random.default_rng(0)
+    hard = {seed: rng.random() for seed in range(8)}  # what a seed costs, whatever the method
+    gain = {("", "gate"): 0.0, ("relation", "gate"): 0.3, ("", "mgda"): -0.2}
+    rows = []
+    for case in plan(["samson", "jasper"], [2], ["self"], 8, ["relation"], ["mgda"]):
+        change = gain[case["without"], case["weighting"]] * (case["scene"] == "jasper")
+        noise = 0.01 * case["seed"] * (change != 0)
+        error = hard[case["seed"]] + change + noise
+        rows.append(case | {"sad": error, "lr": 2 * error, "hr": -error})
+    table = pd.DataFrame(rows).sample(frac=1, random_state=0)
+
+    found = worth(table).set_index(["change", "scene", "error"])
+    assert len(found) == 2 * 2 * 3
+    assert (found["n"] == 8).all()
+
+    # Seeds are paired: what is hard for all is gone
+    noise = 0.01 * np.arange(8)
+    for change, mean in (("relation", 0.3), ("mgda", -0.2)):
+        part = found.loc[change]
+        row = part.loc["jasper", "sad"]
+        assert row["mean"] == pytest.approx(mean + noise.mean())
+        assert row["low"] < row["mean"] < row["high"]
+        assert row["high"] - row["low"] < 0.04
+        assert part.loc["jasper", "lr"]["mean"] == pytest.approx(2 * row["mean"])
+        assert part.loc["jasper", "hr"]["high"] == pytest.approx(-row["low"])
+        assert (part.loc["samson"][["mean", "low", "high"]] == 0).all().all()
+
+    # The interval is that of the differences
+    ends = interval(0.3 + noise, seed=0)
+    row = found.loc["relation", "jasper", "sad"]
+    assert row["high"] - row["low"] == pytest.approx(ends[1] - ends[0], rel=0.1)
+
+
+def test_study() -> None:
+    cases = plan(["synthetic"], [2], ["self"], 1, ["accessible solve"], [], **SMALL)
+    table = study(ablate, cases, sources=SOURCES)
+    assert table["failed"].isna().all()
+    assert (worth(table)["n"] == 1).all()
+
+
+def test_sources() -> None:
+    r"""Tests that a change of any module that errors depend on is noticed."""
+    imported = {
+        node.module
+        for node in ast.walk(ast.parse(Path(ablation.__file__).read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+    }
+    assert imported - {"statistics"} <= set(SOURCES)  # which sums up afterwards
