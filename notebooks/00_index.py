@@ -10,7 +10,7 @@
 #     language: python
 #     name: python3
 #   smile:
-#     after: [01_quickstart, 02_scenes, 03_relationship, 04_existence, 05_accessibility, 06_network, 08_real, 09_guidance, 10_affinity, 11_convergence]
+#     after: [01_quickstart, 02_scenes, 03_relationship, 04_existence, 05_accessibility, 06_network, 07_synthetic, 08_real, 09_guidance, 10_affinity, 11_convergence, 12_ablation, 13_comparison]
 # ---
 
 # %% [markdown]

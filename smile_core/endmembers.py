@@ -69,36 +69,37 @@ def find_endmembers(
     """
     shown = {"hr": hr, "hr_mask": hr_mask, "seed": seed}
     fine, _ = candidates(image, coarse=False, **shown)
-    evidence = weigh(fine, R, None if convention == "auto" else convention == "plain")
-    history = {f"evidence.{n}": [v] for n, v in evidence._asdict().items() if math.isfinite(v)}
-    plain = evidence.linear and evidence.fixed if convention == "auto" else convention == "plain"
+    pixels, area = candidates(image, **shown)
+    pixels, options = pixels.to(device), {"area": area.to(device), "seed": seed, **options}
+
+    evidence, ratio = weigh(fine, R), None
+    plain = evidence.fixed if convention == "auto" else convention == "plain"
+    if plain is None:
+        # An audition, with a quarter of the restarts and half of the rounds
+        restarts, rounds = options.get("restarts", 48), options.get("rounds", 100)
+        few = {"restarts": -(-restarts // 4), "rounds": -(-rounds // 2), "progress": None}
+        M, M_plain = (
+            archetypes(pixels, R, normalised=normalised, **options | few).M.cpu()
+            for normalised in (True, False)
+        )
+        ratio = _ratio(pixels.cpu(), M, M_plain)
+        plain = ratio <= WORSE
+    evidence, fitted = weigh(fine, R, plain), "plain" if plain else "share"
+    told = evidence._asdict() | ({} if ratio is None else {"ratio": ratio})
+    history = {f"evidence.{name}": [v] for name, v in told.items() if math.isfinite(v)}
 
     if evidence.enclosable:
-        if plain:
-            M = enclose(fine.double(), R, seed=seed)
-        else:
-            light = fine.sum(dim=0)
-            fine = fine[:, light > DARK * light.mean()].double()
-            M = enclose(fine / fine.sum(dim=0), R, seed=seed)
-        M = M.clamp_min(0)
+        light = fine.sum(dim=0)
+        fine = (fine if plain else fine[:, light > DARK * light.mean()]).double()
+        M = enclose(fine if plain else fine / fine.sum(dim=0), R, seed=seed).clamp_min(0)
         if (M.sum(dim=0) > 0).all():
             M = M if plain else unit(M) * norms_of(M / M.sum(dim=0), fine)
-            return Endmembers(M.float(), "plain" if plain else "share", None, history)
+            return Endmembers(M.float(), fitted, None, history)
 
-    pixels, area = candidates(image, **shown)
-    given = {"area": area.to(device), "seed": seed, **options}
-    found = _search(pixels, R, device, normalised=not plain, **given)
+    found = archetypes(pixels, R, normalised=not plain, **options)
+    found = found._replace(M=found.M.cpu(), W=found.W.cpu(), pixels=pixels.cpu())
 
-    if convention == "auto" and not evidence.linear:
-        # An audition of the other kind, with a quarter of the restarts
-        few = given | {"restarts": -(-given.get("restarts", 48) // 4), "progress": None}
-        other = _search(pixels, R, device, normalised=False, **few)
-        history["evidence.ratio"] = [_ratio(pixels, found.M, other.M)]
-        plain = history["evidence.ratio"][0] <= WORSE
-        if plain:
-            found = _search(pixels, R, device, normalised=False, **given)
-
-    return Endmembers(found.M, "plain" if plain else "share", found, history | found.history)
+    return Endmembers(found.M, fitted, found, history | found.history)
 
 
 def decide(image: Tensor, M: Tensor) -> Literal["share", "plain"]:
@@ -113,15 +114,9 @@ def decide(image: Tensor, M: Tensor) -> Literal["share", "plain"]:
         with a free one, and, if the scene is linear, nothing speaks for another brightness.
     """
     pixels, _ = candidates(image, coarse=False)
-    evidence = weigh(pixels, M.shape[1])
-    plain = _ratio(pixels, M, M) <= WORSE and (evidence.fixed or not evidence.linear)
+    varies = weigh(pixels, M.shape[1]).fixed is False
 
-    return "plain" if plain else "share"
-
-
-def _search(pixels: Tensor, R: int, device: torch.device | str, **options: Any) -> Archetypes:
-    found = archetypes(pixels.to(device), R, **options)
-    return found._replace(M=found.M.cpu(), W=found.W.cpu(), pixels=pixels)
+    return "plain" if _ratio(pixels, M, M) <= WORSE and not varies else "share"
 
 
 def _ratio(pixels: Tensor, M: Tensor, M_plain: Tensor) -> float:

@@ -9,8 +9,11 @@ Three questions are answered before endmembers are looked for, from eigenvalues 
   :math:`(1 + \sqrt{B / N})^2` times their mean (Marchenko and Pastur, 1967); materials that vary
   leave a few that are much larger. `structure` is :math:`g_{R + 1}` over that edge.
 - *Is the brightness fixed?* Then the mixtures span :math:`R - 1` dimensions about their mean, and
-  R with a brightness that varies. `offset` is :math:`c_R / g_{R + 1}`, one if it is fixed. Where
-  materials vary this says nothing, and mixtures of either kind are fitted instead.
+  R with a brightness that varies. `offset` is :math:`(c_R - g_{R + 1}) / (g_R - g_{R + 1})`, what
+  is left about the mean of the last direction: nothing if it is fixed. If that direction is not
+  above the noise even about the origin (`rank` is :math:`g_R / g_{R + 1}`), R endmembers in
+  :math:`R - 1` dimensions are told apart only if the brightness is fixed, as a shadow is. Where
+  materials vary, none of this says anything, and mixtures of either kind are fitted instead.
 - *Is the simplex thicker than the noise?* Only then can its corners be extrapolated. `thickness`
   is :math:`c_{R - 1} / c_R`, of pixels with their brightness divided out, unless it is fixed.
 
@@ -24,8 +27,12 @@ import torch
 from torch import Tensor
 from typing import NamedTuple
 
-# A scene is linear up to this structure, and its brightness fixed up to this offset
-STRUCTURE, OFFSET = 4.0, 1.2
+# A scene is linear up to this structure, and its brightness fixed up to this offset, which counts
+# from this rank on
+STRUCTURE, OFFSET, RANK = 4.0, 0.1, 1.3
+
+# Less than this part of the light is the rounding of float32
+TINY = 1e-14
 
 # Corners are extrapolated from this thickness on, and from so many pixels for each endmember
 THICKNESS, PIXELS = 3.0, 30
@@ -39,12 +46,14 @@ class Evidence(NamedTuple):
 
     Args:
         structure: The largest eigenvalue that R endmembers leave, relative to white noise.
-        offset: That of the direction which a varying brightness would add, relative to noise.
+        rank: The smallest eigenvalue of R endmembers, relative to noise.
+        offset: What a varying brightness has left of it about the mean, as a part.
         thickness: The smallest extent of the simplex, relative to noise, as a ratio of variances.
         pixels: The number of pixels for each endmember.
     """
 
     structure: float
+    rank: float
     offset: float
     thickness: float
     pixels: float
@@ -55,9 +64,14 @@ class Evidence(NamedTuple):
         return self.structure <= STRUCTURE
 
     @property
-    def fixed(self) -> bool:
-        r"""Whether the brightness is fixed, if the scene is linear."""
-        return self.offset <= OFFSET
+    def fixed(self) -> bool | None:
+        r"""Whether the brightness is fixed; `None` if eigenvalues do not tell."""
+        if not self.linear:
+            return None
+        if self.rank >= RANK:
+            return self.offset <= OFFSET
+
+        return True if self.thickness >= THICKNESS else None
 
     @property
     def enclosable(self) -> bool:
@@ -79,23 +93,26 @@ def weigh(pixels: Tensor, R: int, fixed: bool | None = None) -> Evidence:
     """
     B, N = pixels.shape
     if R < 2 or min(B, N) <= R + 1:
-        return Evidence(float("inf"), float("inf"), 0.0, N / R)
+        return Evidence(float("inf"), 1.0, float("inf"), 0.0, N / R)
 
     y = pixels.double()
     g, c = _moments(y), _moments(y - y.mean(dim=1, keepdim=True))
     edge = (1 + (B / N) ** 0.5) ** 2
-    structure, offset = float(g[R] / g[R:].mean() / edge), float(c[R - 1] / g[R])
+    structure, rank = float(g[R] / g[R:].mean() / edge), float(g[R - 1] / g[R])
+    offset = float((c[R - 1] - g[R]) / (g[R - 1] - g[R]).clamp_min(TINY * g[0]))
 
-    if not (offset <= OFFSET if fixed is None else fixed):
+    if fixed is None:
+        fixed = offset <= OFFSET or rank < RANK
+    if not fixed:
         light = y.sum(dim=0)
         y = y[:, light > DARK * light.mean()]
         y = y / y.sum(dim=0)
         c = _moments(y - y.mean(dim=1, keepdim=True))
 
-    return Evidence(structure, offset, float(c[R - 2] / c[R - 1]), N / R)
+    return Evidence(structure, rank, offset, float(c[R - 2] / c[R - 1]), N / R)
 
 
 def _moments(y: Tensor) -> Tensor:
-    # Largest first; below the rounding of float32 there is nothing to compare
+    # Largest first
     values = torch.linalg.eigvalsh(y @ y.mT / y.shape[1]).flip(0)
-    return values.clamp_min(1e-14 * values[0]).clamp_min(torch.finfo(values.dtype).tiny)
+    return values.clamp_min(TINY * values[0]).clamp_min(torch.finfo(values.dtype).tiny)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from smile_core import scenes
-from smile_core.evidence import OFFSET, STRUCTURE, Evidence, weigh
+from smile_core.evidence import STRUCTURE, Evidence, weigh
 from smile_core.variability import vary
 
 
@@ -28,10 +28,10 @@ def test_noise(B: int, N: int) -> None:
 
     # Without its mean there is nothing but noise, and no simplex
     for evidence in draws:
-        assert 1 <= evidence.offset < 1.1
+        assert 1 <= evidence.rank < 1.15
         assert 1 <= evidence.thickness < 1.15
         assert evidence.linear
-        assert evidence.fixed
+        assert evidence.fixed is None
         assert not evidence.enclosable
 
 
@@ -39,11 +39,13 @@ def test_noise(B: int, N: int) -> None:
 @pytest.mark.parametrize("purity", [1.0, 0.75])
 def test_brightness(R: int, purity: float) -> None:
     off = weigh(pixels_of(R, "off", purity), R)
-    assert off.offset == pytest.approx(1, abs=0.05)
+    assert off.offset == pytest.approx(0, abs=0.02)
     for kind in ("smooth", "rough"):
         varying = weigh(pixels_of(R, kind, purity), R)
-        assert varying.offset > 10
+        assert 0.2 < varying.offset <= 1
+        assert varying.rank > 10
         assert varying.linear
+        assert varying.fixed is False
         assert varying.enclosable
     assert (off.linear, off.fixed, off.enclosable) == (True, True, True)
     assert off.pixels == 576 / R
@@ -84,9 +86,12 @@ def test_by_singular_values() -> None:
 
     free, fixed = weigh(pixels, R, fixed=False), weigh(pixels, R, fixed=True)
     as_they_are, divided = spread(pixels), spread(pixels / pixels.sum(dim=0))
-    left = torch.linalg.svdvals(pixels).square()[R:]
+    last, *left = torch.linalg.svdvals(pixels).square()[R - 1 :]
+    left = torch.stack(left)
     for evidence in (free, fixed):
-        assert evidence.offset == pytest.approx(float(as_they_are[R - 1] / left[0]), rel=1e-6)
+        assert evidence.rank == pytest.approx(float(last / left[0]), rel=1e-6)
+        offset = (as_they_are[R - 1] - left[0]) / (last - left[0])
+        assert evidence.offset == pytest.approx(float(offset), rel=1e-6)
         edge = (1 + math.sqrt(180 / 576)) ** 2
         expected = float(left[0] / left.mean()) / edge
         assert evidence.structure == pytest.approx(expected, rel=1e-6)
@@ -122,7 +127,7 @@ def test_dark_pixels() -> None:
 def test_no_evidence(pixels: Tensor, R: int) -> None:
     r"""Tests that without a direction to spare, nothing is decided on eigenvalues."""
     evidence = weigh(pixels, R)
-    assert evidence == Evidence(math.inf, math.inf, 0.0, pixels.shape[1] / R)
+    assert evidence == Evidence(math.inf, 1.0, math.inf, 0.0, pixels.shape[1] / R)
     assert not evidence.linear
     assert not evidence.enclosable
 
@@ -135,4 +140,4 @@ def test_degenerate_pixels(fixed: bool | None) -> None:
         evidence = weigh(pixels, 3, fixed)
         assert all(value == value for value in evidence)
         assert not evidence.enclosable
-    assert weigh(spectrum.expand(20, 200), 3).offset <= OFFSET
+    assert weigh(spectrum.expand(20, 200), 3).fixed is None
