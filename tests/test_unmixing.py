@@ -130,7 +130,7 @@ def test_single(scene: Scene, varied: Scene, corners: bool) -> None:
     torch.testing.assert_close(u.a_hr, bicubic / bicubic.sum(dim=0))
 
     # Nothing is trained
-    names = ("structure", "offset", "thickness", "pixels")
+    names = ("structure", "rank", "offset", "thickness", "pixels")
     evidence = {f"evidence.{name}" for name in names}
     if corners:
         assert set(u.history) == evidence
