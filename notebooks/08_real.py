@@ -144,7 +144,7 @@ conventions = pd.DataFrame(rows).pivot(index="scene", columns="convention", valu
 conventions.loc[names, ["share", "area", "plain"]].round(3)
 
 # %% [markdown]
-# `share` is the default. Which convention a reference follows was its authors' choice; the smallest number of a row says which is nearest to it.
+# By default, the data decide between `share` and `plain`. Which convention a reference follows was its authors' choice; the smallest number of a row says which is nearest to it.
 
 # %% [markdown]
 # ## What we found

@@ -183,7 +183,9 @@ for s in scales:
     trained, start = (mean.xs(m, level="mode").xs(s, level="scale") for m in ("self", "lifted"))
     change = 100 * (trained / start - 1)
     number = f"{change.lr_hidden.max():+.1f} %, {change.hr_hidden.max():+.1f} % (n={seeds})"
-    claim = f"x{s} self, hidden half: LR and HR errors are below those of lifting alone on every scene"
+    claim = (
+        f"x{s} self, hidden half: LR and HR errors are below those of lifting alone on every scene"
+    )
     holds = bool(change[["lr_hidden", "hr_hidden"]].max(axis=None) < 0)
     record.claim(claim, number=number, holds=holds, source="ours")
 

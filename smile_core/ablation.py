@@ -124,6 +124,7 @@ def ablate(
         "hr": float(armse(a_hr[scored], a_ref[scored])),
         "share": share[0] if share else 0.0,
         "alone": share is None,
+        "convention": result.convention,
     }
 
 

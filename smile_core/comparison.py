@@ -116,6 +116,9 @@ def compare(
 ) -> dict[str, Any]:
     r"""Unmixes a scene by one method, and compares what it finds with the reference.
 
+    The reference is that of the scene, whatever the method takes an abundance for: of synthetic
+    scenes, fractions of area.
+
     Args:
         scene: The name of the scene.
         method: The name of the method.
@@ -193,7 +196,7 @@ def estimate(
         raise ValueError(f"Unknown method '{method}', expected one of {[SMILE, *METHODS]}.")
 
     modules = [f"{__package__}.{name}" for name in _modules(method)]
-    case = [R, method, seed, device, options]
+    case = [R, method, seed, str(find_device(device)), options]
     digest = hashlib.sha256(
         f"{hash_sources(*modules)} {json.dumps(case, sort_keys=True)}".encode()
     )
@@ -225,7 +228,7 @@ def estimate(
 
 def _modules(method: str) -> tuple[str, ...]:
     if method not in METHODS:
-        return METHOD
+        return (*METHOD, "experiments")
 
     return (METHODS[method].__module__.removeprefix(f"{__package__}."), *SHARED)
 

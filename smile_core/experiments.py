@@ -1,4 +1,4 @@
-r"""Experiments: the protocol that notebooks and benchmark share.
+r"""Experiments: the protocol that notebooks share.
 
 One for every method and scene: the input is an image, a number of endmembers and a seed.
 Endmembers are matched to the reference by the smallest sum of angles, abundances follow the
@@ -227,6 +227,7 @@ def guidance(
                 "psnr_bicubic": psnr_bicubic,
                 "sam": sam(x_hr[..., hidden], x[..., hidden]),
                 "sam_bicubic": sam_bicubic,
+                "convention": result.convention,
                 "seconds": result.seconds["total"],
             }
         )

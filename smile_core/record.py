@@ -208,7 +208,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def make_plain(x: Any) -> Any:
-    r"""Makes a list or number of an array or tensor, for JSON to hold."""
+    r"""Makes what JSON can hold of an array, tensor or table, whose missing values are `None`."""
+    if hasattr(x, "to_dict"):
+        return x.astype(object).where(x.notna(), None).to_dict("records")
     if hasattr(x, "tolist"):  # arrays, tensors and their scalars
         return x.tolist()
 

@@ -90,7 +90,7 @@ def synthetic(
         rho = np.ones((size, size))
     else:
         length = size / 4 if brightness == "smooth" else 0.0
-        rho = 0.5 + 0.5 * ndtr(_draw_fields(rng, 1, size, length)[0])
+        rho = 0.5 + 0.5 * ndtr(draw_fields(rng, 1, size, length)[0])
 
     # The image is made of the reference as stored, in float32
     M, a, rho = (float32(v) for v in (M, a, rho))
@@ -188,8 +188,18 @@ def _draw_spectra(
     return spectra[chosen].T, tuple(materials), wavelengths
 
 
-def _draw_fields(rng: Generator, n: int, size: int, length: float) -> np.ndarray:
-    # Periodic Gaussian fields of Matern covariance (nu = 3/2), of mean 0 and variance 1
+def draw_fields(rng: Generator, n: int, size: int, length: float) -> np.ndarray:
+    r"""Draws periodic Gaussian fields of Matern covariance (nu = 3/2), of mean 0 and variance 1.
+
+    Args:
+        rng: The generator.
+        n: The number of fields.
+        size: The number of rows and columns.
+        length: The correlation length, in pixels.
+
+    Returns:
+        The fields, with shape (n, size, size).
+    """
     f = 2 * np.pi * np.fft.fftfreq(size)
     response = (1.0 + length**2 * (f[:, None] ** 2 + f**2)) ** -1.25
     z = np.fft.ifft2(response * np.fft.fft2(rng.standard_normal((n, size, size)))).real
@@ -201,7 +211,7 @@ def _draw_fields(rng: Generator, n: int, size: int, length: float) -> np.ndarray
 def _draw_abundances(
     rng: Generator, R: int, size: int, smoothness: float, purity: float
 ) -> np.ndarray:
-    z = _draw_fields(rng, R, size, smoothness)
+    z = draw_fields(rng, R, size, smoothness)
 
     # The colder the softmax, the larger the pure regions: it is cooled until all have some
     for temperature in (0.35, 0.2, 0.1, 0.05):

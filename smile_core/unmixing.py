@@ -1,11 +1,11 @@
 r"""Unmixing and super-resolution of a scene, in one call.
 
-The stages: archetypes, or the endmembers that are given; the constrained solve at LR; lifting to
-HR, and corrections of the network, trained on pairs of neighbouring resolutions and trusted as far
-as a rehearsal has shown; where an HR image is shown, its own constrained solve; the accessible
-solve of both tasks together, with its certificate. The LR abundances that are returned are the HR
-ones brought down: an LR pixel's share of a material is the mean over its area. Where the rehearsal
-shows that the guide does not help, mode `self` returns what mode `single` does.
+The stages: endmembers, found or given; the constrained solve at LR; lifting to HR, and corrections
+of the network, trained on pairs of neighbouring resolutions and trusted as far as a rehearsal has
+shown; where an HR image is shown, its own constrained solve; the accessible solve of both tasks
+together, with its certificate. The LR abundances that are returned are the HR ones brought down:
+an LR pixel's share of a material is the mean over its area. Where the rehearsal shows that the
+guide does not help, mode `self` returns what mode `single` does.
 
 ======================= =============================== =====================================
 mode                    sees                            trains on

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .counting import estimate_endmembers, hysime
 from .scene import Scene
-from .synthetic import _draw_fields, add_noise, synthetic
+from .synthetic import add_noise, draw_fields, synthetic
 
 # The number of cosines
 COSINES = 6
@@ -42,7 +42,7 @@ def vary(
     Returns:
         The image, with shape (B, H, W).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 2])  # not the stream that the abundances came from
     B, H, W = scene.image.shape
     t = (np.arange(B) + 0.5) / B
     cosines = np.cos(np.pi * np.arange(COSINES)[:, None] * t)  # (cosines, bands)
@@ -50,7 +50,7 @@ def vary(
 
     x = torch.zeros(B, H, W, dtype=torch.float64)
     for m, a in zip(scene.M.mT.double(), scene.a.double(), strict=True):
-        z = _draw_fields(rng, COSINES, H, patch)
+        z = draw_fields(rng, COSINES, H, patch)
         curve = 1 + variability * np.tensordot(cosines, z, axes=(0, 0))  # (bands, rows, cols)
         x += m[:, None, None] * torch.from_numpy(curve) * a
 

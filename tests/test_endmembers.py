@@ -156,7 +156,7 @@ def test_decide_in_another_unit(brightness: str) -> None:
 def test_decide_where_materials_vary() -> None:
     for brightness, expected in (("off", "plain"), ("rough", "share")):
         scene = scenes.synthetic(32, 3, brightness=brightness, snr=math.inf)
-        assert decide(vary(scene, 0.1, 30), scene.M) == expected
+        assert decide(vary(scene, 0.03, 30), scene.M) == expected
 
 
 def test_hr() -> None:
