@@ -93,7 +93,8 @@ def side_by_side(maps: Mapping[str, Tensor], materials: Sequence[str], title: st
         The figure.
     """
     H, W = next(iter(maps.values())).shape[1:]
-    size = (0.9 + 1.05 * len(maps), 0.6 + 1.05 * len(materials) * H / W)
+    inch = min(1.05, 7.6 / len(maps))
+    size = (0.9 + inch * len(maps), 0.6 + inch * len(materials) * H / W)
     fig = plt.figure(figsize=size, layout="compressed")
     axes = fig.subplots(len(materials), len(maps), squeeze=False)
     for column, (label, a) in zip(axes.T, maps.items(), strict=True):
