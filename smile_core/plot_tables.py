@@ -93,7 +93,7 @@ def side_by_side(maps: Mapping[str, Tensor], materials: Sequence[str], title: st
         The figure.
     """
     H, W = next(iter(maps.values())).shape[1:]
-    inch = min(1.05, 7.6 / len(maps))
+    inch = min(1.05, 6.4 / len(maps))
     size = (0.9 + inch * len(maps), 0.6 + inch * len(materials) * H / W)
     fig = plt.figure(figsize=size, layout="compressed")
     axes = fig.subplots(len(materials), len(maps), squeeze=False)
