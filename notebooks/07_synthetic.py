@@ -346,7 +346,7 @@ cases = [
     {"endmembers": R, "snr": snr, "brightness": brightness, **variation, "seed": seed}
     for R, snr, brightness, variation, seed in grid
 ]
-counted = study(count, cases, sources=("counting", "scene", "synthetic"), jobs=jobs)
+counted = study(count, cases, sources=("archetypes", "counting", "scene", "synthetic"), jobs=jobs)
 
 # %% [markdown]
 # A hit is the true number; near is one more or one less.

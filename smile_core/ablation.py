@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from .degradation import degrade
-from .experiments import METHOD, reference
-from .metrics import armse, match
+from .experiments import METHOD, errors
 from .parts import PARTS
 from .scenes import load
 from .statistics import interval
@@ -113,15 +112,8 @@ def ablate(
     result = unmix(y, data.R, **options, **given)
     share = result.history.get("share")
 
-    permutation, angles = match(result.M, data.M)
-    a, a_hr = result.a[permutation], result.a_hr[permutation]
-    a_ref = reference(data, result.convention)
-    a_ref_lr = degrade(a_ref, scale)
-    scored, scored_lr = (..., slice(first, None)), (..., slice(first // scale, None))
     return {
-        "sad": float(angles.mean()),
-        "lr": float(armse(a[scored_lr], a_ref_lr[scored_lr])),
-        "hr": float(armse(a_hr[scored], a_ref[scored])),
+        **errors(result, data, first),
         "share": share[0] if share else 0.0,
         "alone": share is None,
         "convention": result.convention,

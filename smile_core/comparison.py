@@ -37,7 +37,7 @@ from .unmixing import Settings, find_device
 SMILE = "SMILE"
 
 # What one baseline or the other takes from
-SHARED = ("baselines.geometric", "baselines.training", "mixing")
+SHARED = ("baselines.geometric", "baselines.training", "enclosing", "mixing")
 
 
 @dataclass(frozen=True, eq=False)

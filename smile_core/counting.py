@@ -37,8 +37,7 @@ import torch
 
 from torch import Tensor
 
-# Larger sets of pixels are sampled
-MOST_PIXELS = 10_000
+from .archetypes import candidates
 
 # How many times the first eigenvalue of the noise the last of the signal is at a cliff
 CLIFF = 2.0
@@ -127,15 +126,10 @@ def hysime(image: Tensor, *, seed: int = 0) -> int:
 
 
 def _gather(image: Tensor, seed: int) -> Tensor:
-    # Live pixels in float64, of mean square one, in an order of their own
-    y = image.flatten(1)
-    y = y[:, y.sum(dim=0) > 0].cpu().double()
-    N = y.shape[1]
-    if not N:
+    # Live pixels in float64, of mean square one
+    y = candidates(image, coarse=False, seed=seed)[0].cpu().double()
+    if not y.shape[1]:
         raise ValueError("The image has no pixel whose sum over the bands is positive.")
-    if N > MOST_PIXELS:
-        generator = torch.Generator().manual_seed(seed)
-        y = y[:, torch.randperm(N, generator=generator)[:MOST_PIXELS]]
 
     y = y / y.abs().max()
     return y / y.square().mean().sqrt()

@@ -23,7 +23,7 @@ References:
     | https://doi.org/10.1109/TSP.2021.3130977
 """
 
-__all__ = ["enclose", "norms_of"]
+__all__ = ["enclose", "norms_of", "vertices"]
 
 import scipy.optimize
 import torch
@@ -61,7 +61,8 @@ def enclose(pixels: Tensor, R: int, *, starts: int = 4, seed: int = 0) -> Tensor
     noise = noise.clamp_min(1e-3 * values[-(R - 1)].clamp_min(0).sqrt())
 
     generator = torch.Generator().manual_seed(seed)
-    extremes = [_extremes(x, R, generator) for _ in range(starts)]
+    raised = torch.cat([x, x.norm(dim=0).mean().expand(1, x.shape[1])])
+    extremes = [x[:, vertices(raised, generator)] for _ in range(starts)]
     V, weight = extremes[0], 1.0
     for _ in range(DOUBLINGS):
         V = min((_shrink(x, start, noise, weight) for start in extremes), key=lambda v: v[1])[0]
@@ -71,6 +72,36 @@ def enclose(pixels: Tensor, R: int, *, starts: int = 4, seed: int = 0) -> Tensor
         weight *= 2
 
     return basis @ V + centre
+
+
+def vertices(coordinates: Tensor, generator: torch.Generator) -> Tensor:
+    r"""Finds vertices as the extremes along random directions, orthogonal to those found before.
+
+    References:
+        | Vertex Component Analysis: A Fast Algorithm to Unmix Hyperspectral Data
+        | (Nascimento, Bioucas-Dias, 2005)
+        | https://doi.org/10.1109/TGRS.2005.844293
+
+    Args:
+        coordinates: The points in R dimensions, in float64, with shape (R, N).
+        generator: What the directions are drawn from, on the CPU.
+
+    Returns:
+        The indices of the points, with shape (R,).
+    """
+    R = len(coordinates)
+    found = torch.zeros(R, R).to(coordinates)
+    found[-1, 0] = 1
+    chosen = []
+
+    for k in range(R):
+        w = torch.randn(R, generator=generator, dtype=torch.float64).to(coordinates)
+        f = w - found @ (torch.linalg.pinv(found) @ w)
+        j = (f @ coordinates).abs().argmax()
+        found[:, k] = coordinates[:, j]
+        chosen.append(j)
+
+    return torch.stack(chosen)
 
 
 def norms_of(M: Tensor, pixels: Tensor) -> Tensor:
@@ -93,22 +124,6 @@ def norms_of(M: Tensor, pixels: Tensor) -> Tensor:
     limit = 2 * light.quantile(0.99)
 
     return M.norm(dim=0) / torch.from_numpy(inverse).to(M).clamp_min(1 / limit)
-
-
-def _extremes(x: Tensor, R: int, generator: torch.Generator) -> Tensor:
-    # Pixels farthest along random directions, each orthogonal to those before, as in VCA
-    raised = torch.cat([x, x.norm(dim=0).mean().expand(1, x.shape[1])])
-    chosen: list[int] = []
-    for _ in range(R):
-        direction = torch.randn(R, generator=generator, dtype=x.dtype)
-        if chosen:
-            q = torch.linalg.qr(raised[:, chosen]).Q
-            direction = direction - q @ (q.mT @ direction)
-        else:
-            direction[-1] = 0  # along which all pixels are alike
-        chosen.append(int((direction @ raised).abs().argmax()))
-
-    return x[:, chosen]
 
 
 def _shrink(x: Tensor, start: Tensor, noise: Tensor, weight: float) -> tuple[Tensor, float]:

@@ -72,8 +72,9 @@ def find_endmembers(
     pixels, area = candidates(image, **shown)
     pixels, options = pixels.to(device), {"area": area.to(device), "seed": seed, **options}
 
-    evidence, ratio = weigh(fine, R), None
-    plain = evidence.fixed if convention == "auto" else convention == "plain"
+    given, ratio = None if convention == "auto" else convention == "plain", None
+    evidence = weigh(fine, R, given)
+    plain = evidence.fixed if given is None else given
     if plain is None:
         # An audition, with a quarter of the restarts and half of the rounds
         restarts, rounds = options.get("restarts", 48), options.get("rounds", 100)
@@ -84,7 +85,8 @@ def find_endmembers(
         )
         ratio = _ratio(pixels.cpu(), M, M_plain)
         plain = ratio <= WORSE
-    evidence, fitted = weigh(fine, R, plain), "plain" if plain else "share"
+        evidence = weigh(fine, R, plain)
+    fitted = "plain" if plain else "share"
     told = evidence._asdict() | ({} if ratio is None else {"ratio": ratio})
     history = {f"evidence.{name}": [v] for name, v in told.items() if math.isfinite(v)}
 

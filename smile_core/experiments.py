@@ -6,7 +6,7 @@ permutation. The LR reference is the block mean of the HR reference. A fit is co
 result is cached under a hash of everything that it depends on, the source of the method included.
 """
 
-__all__ = ["METHOD", "fit", "guidance", "native", "reference", "start", "sweep"]
+__all__ = ["METHOD", "errors", "fit", "guidance", "native", "reference", "start", "sweep"]
 
 import contextlib
 import hashlib
@@ -108,6 +108,27 @@ def reference(scene: Scene, convention: str = "share") -> Tensor | None:
         return scene.a
 
     return convert(scene.a, scene.M, scene.brightness, scene.M.norm(dim=0), "share")[0]
+
+
+def errors(result: Unmixing, scene: Scene, first: int = 0) -> dict[str, float]:
+    r"""Computes the errors of a result against the scene that was brought down.
+
+    Args:
+        result: The result.
+        scene: The scene at HR, with a reference.
+        first: The first column of the scene to compare abundances in, a multiple of the scale.
+
+    Returns:
+        The mean angle `sad` of the endmembers in radians; `lr` and `hr`, the errors of the
+        abundances at both resolutions, in the convention of the result.
+    """
+    permutation, angles = match(result.M, scene.M)
+    a_ref = reference(scene, result.convention)
+    part, part_lr = (..., slice(first, None)), (..., slice(first // result.scale, None))
+    lr = armse(result.a[permutation][part_lr], degrade(a_ref, result.scale)[part_lr])
+    hr = armse(result.a_hr[permutation][part], a_ref[part])
+
+    return {"sad": float(angles.mean()), "lr": float(lr), "hr": float(hr)}
 
 
 def native(

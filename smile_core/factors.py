@@ -26,7 +26,7 @@ from .affinity import best_share
 from .archetypes import archetypes, candidates
 from .baselines import METHODS
 from .degradation import degrade
-from .experiments import METHOD, fit, reference
+from .experiments import METHOD, errors, fit, reference
 from .guidance import bring_up
 from .metrics import armse, match
 from .mixing import unit, unmix_pixels
@@ -164,8 +164,8 @@ def restore(
     share = guided.history.get("share")
 
     return {
-        **_errors(single, scene, "single"),
-        **_errors(guided, scene, "self"),
+        **{f"{name}_single": error for name, error in errors(single, scene).items()},
+        **{f"{name}_self": error for name, error in errors(guided, scene).items()},
         "convention": single.convention,
         "share": share[0] if share else 0.0,
         "best": _best(single, guided, y, scene) if guided.network else None,
@@ -264,15 +264,6 @@ def floor(image: Tensor, M: Tensor) -> float:
         angles.append(math.asin(min(distance / np.linalg.norm(m), 1.0)))
 
     return float(np.mean(angles))
-
-
-def _errors(result: Unmixing, scene: Scene, mode: str) -> dict[str, float]:
-    permutation, angles = match(result.M, scene.M)
-    a_ref = reference(scene, result.convention)
-    lr = armse(result.a[permutation], degrade(a_ref, result.scale))
-    hr = armse(result.a_hr[permutation], a_ref)
-
-    return {f"sad_{mode}": float(angles.mean()), f"lr_{mode}": float(lr), f"hr_{mode}": float(hr)}
 
 
 def _best(single: Unmixing, guided: Unmixing, y: Tensor, scene: Scene) -> float:

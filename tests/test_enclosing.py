@@ -11,7 +11,7 @@ from torch.distributions import Dirichlet
 import smile_core.enclosing as module
 
 from smile_core import scenes
-from smile_core.enclosing import enclose, norms_of
+from smile_core.enclosing import enclose, norms_of, vertices
 
 
 def distance(V: Tensor, M: Tensor) -> float:
@@ -117,3 +117,23 @@ def test_norms_of_what_is_not_there() -> None:
     norms = norms_of(M, pixels)
     assert norms.isfinite().all()
     assert (norms > 0).all()
+
+
+def drawing(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_vertices() -> None:
+    r"""Tests that only corners are found, each once, from any directions."""
+    points = torch.rand(500, 4, dtype=torch.float64).softmax(dim=1).mT
+    points[:, [7, 70, 200, 499]] = torch.eye(4, dtype=torch.float64)
+    for seed in range(10):
+        assert vertices(points, drawing(seed)).sort().values.tolist() == [7, 70, 200, 499]
+
+    # Same seed, same vertices
+    y = torch.rand(4, 500, dtype=torch.float64)
+    assert torch.equal(vertices(y, drawing(1)), vertices(y, drawing(1)))
+    assert any(
+        not torch.equal(vertices(y, drawing(0)), vertices(y, drawing(seed)))
+        for seed in range(1, 5)
+    )

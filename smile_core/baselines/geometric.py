@@ -21,13 +21,14 @@ References:
     | https://doi.org/10.1109/TPAMI.2013.226
 """
 
-__all__ = ["flatten", "spa", "spa_fcls", "vca", "vca_fcls", "vertices"]
+__all__ = ["flatten", "spa", "spa_fcls", "vca", "vca_fcls"]
 
 import math
 import torch
 
 from torch import Tensor
 
+from ..enclosing import vertices
 from ..mixing import fcls
 
 
@@ -102,7 +103,7 @@ def vca(pixels: Tensor, R: int, seed: int = 0, threshold: float | None = None) -
         # A pixel without light has no projection from the origin: at the origin, it is no vertex
         coordinates = torch.where(light > 0, x / torch.where(light > 0, light, 1), 0)
 
-    M = basis @ x[:, vertices(coordinates, seed)] + mean
+    M = basis @ x[:, vertices(coordinates, torch.Generator().manual_seed(seed))] + mean
 
     return M.to(pixels)
 
@@ -133,32 +134,6 @@ def spa(pixels: Tensor, R: int) -> Tensor:
             )
         direction = residual[:, j] / energy.sqrt()
         residual = residual - direction[:, None] * (direction @ residual)
-        chosen.append(j)
-
-    return torch.stack(chosen)
-
-
-def vertices(coordinates: Tensor, seed: int = 0) -> Tensor:
-    r"""Finds vertices as the extremes along random directions, orthogonal to those found before.
-
-    Args:
-        coordinates: The points in R dimensions, in float64, with shape (R, N).
-        seed: The seed of the directions.
-
-    Returns:
-        The indices of the points, with shape (R,).
-    """
-    R = len(coordinates)
-    generator = torch.Generator().manual_seed(seed)
-    found = torch.zeros(R, R).to(coordinates)
-    found[-1, 0] = 1
-    chosen = []
-
-    for k in range(R):
-        w = torch.randn(R, generator=generator, dtype=torch.float64).to(coordinates)
-        f = w - found @ (torch.linalg.pinv(found) @ w)
-        j = (f @ coordinates).abs().argmax()
-        found[:, k] = coordinates[:, j]
         chosen.append(j)
 
     return torch.stack(chosen)

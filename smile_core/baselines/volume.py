@@ -29,8 +29,9 @@ import torch
 
 from torch import Tensor
 
+from ..enclosing import vertices
 from ..mixing import fcls
-from .geometric import flatten, vertices
+from .geometric import flatten
 
 # Weights of the quadratic term, and of the identity in the sphering of pixels of unit mean norm
 QUADRATIC = 1e-6
@@ -100,7 +101,7 @@ def sisal(
     Y = torch.cat([x, torch.ones_like(x[:1])]) / R**0.5  # (endmembers, pixels)
 
     # The simplex to start from holds the data: that of vertex component analysis, blown up
-    M = Y[:, vertices(Y, seed)]
+    M = Y[:, vertices(Y, torch.Generator().manual_seed(seed))]
     M = M + R * (M - M.mean(dim=1, keepdim=True))
     Q = _shrink(torch.linalg.inv(M), Y, tau, mu, rounds)
 

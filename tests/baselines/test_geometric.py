@@ -5,7 +5,7 @@ import torch
 
 from torch import Tensor
 
-from smile_core.baselines.geometric import flatten, spa, spa_fcls, vca, vca_fcls, vertices
+from smile_core.baselines.geometric import flatten, spa, spa_fcls, vca, vca_fcls
 from smile_core.metrics import match
 from smile_core.mixing import project_simplex
 
@@ -77,19 +77,6 @@ def test_vca_noise() -> None:
     errors = [match(vca(add_noise(y, snr), 4), M)[1].mean() for snr in (20, 40, 60)]
     assert errors[2] < errors[1] < errors[0]
     assert errors[2] < 5e-3
-
-
-def test_vertices() -> None:
-    r"""Tests that only corners are found, each once, from any directions."""
-    points = torch.rand(500, 4, dtype=torch.float64).softmax(dim=1).mT
-    points[:, [7, 70, 200, 499]] = torch.eye(4, dtype=torch.float64)
-    for seed in range(10):
-        assert vertices(points, seed).sort().values.tolist() == [7, 70, 200, 499]
-
-    # Same seed, same vertices
-    y = torch.rand(4, 500, dtype=torch.float64)
-    assert torch.equal(vertices(y, 1), vertices(y, 1))
-    assert any(not torch.equal(vertices(y, 0), vertices(y, seed)) for seed in range(1, 5))
 
 
 def test_spa_by_hand() -> None:
