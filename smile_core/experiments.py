@@ -38,6 +38,7 @@ ROWS = ("single", "lifted", "self", "partial", "supervised", "same data")
 METHOD = (
     "accessible",
     "affinity",
+    "application",
     "archetypes",
     "checks",
     "counting",

@@ -30,7 +30,7 @@ from .affinity import best_share
 from .degradation import degrade
 from .lifting import interpolate, lift, reconcile
 from .mixing import Convention, project_simplex, unmix_pixels
-from .network import Smile
+from .network import Smile, Statistics
 from .objective import Level, Pair, features, make_pairs, train
 from .progress import Progress
 
@@ -221,6 +221,7 @@ def bring_up(
     network: Smile | None = None,
     share: float = 1,
     *,
+    statistics: tuple[Statistics, Statistics] | None = None,
     without: str = "",
 ) -> Level:
     r"""Brings abundances and brightness up, step by step.
@@ -232,13 +233,14 @@ def bring_up(
         scale: The scale factor.
         network: The network of the first step, if any.
         share: The share of its correction to take.
+        statistics: Those of the whole image, see `Smile.statistics`, where this is a tile of it.
         without: The part to leave out, if any, as in `smile_core.lifting.lift`.
 
     Returns:
         The scene at the higher resolution, as from `step_up`.
     """
     first, *others = factors_of(scale)
-    up = step_up(level, first, network, share, without=without)
+    up = step_up(level, first, network, share, statistics=statistics, without=without)
     for factor in others:
         up = step_up(up, factor, without=without)
 
@@ -252,6 +254,7 @@ def step_up(
     network: Smile | None = None,
     share: float = 1,
     *,
+    statistics: tuple[Statistics, Statistics] | None = None,
     without: str = "",
 ) -> Level:
     r"""Brings abundances and brightness up by one step.
@@ -261,6 +264,7 @@ def step_up(
         factor: The step.
         network: The network that corrects the lifted abundances, if any.
         share: The share of its correction to take.
+        statistics: Those of the whole image, see `Smile.statistics`, where this is a tile of it.
         without: The part to leave out, if any, as in `smile_core.lifting.lift`.
 
     Returns:
@@ -270,7 +274,7 @@ def step_up(
     if network is not None and share > 0:
         given = features(level), level.a[None], a_hr[None]
         weight = torch.ones_like(brightness_hr) if without == "brightness" else brightness_hr
-        a_hr = _correct(network, given, weight, share)
+        a_hr = _correct(network, given, weight, share, statistics)
 
     return Level(level.image, a_hr, brightness_hr)
 
@@ -339,11 +343,16 @@ def _held_out_share(
 
 
 def _correct(
-    network: Smile, given: tuple[Tensor, Tensor, Tensor], brightness_hr: Tensor, share: float
+    network: Smile,
+    given: tuple[Tensor, Tensor, Tensor],
+    brightness_hr: Tensor,
+    share: float,
+    statistics: tuple[Statistics, Statistics] | None = None,
 ) -> Tensor:
     _, a, a_hr = given
     down = {"a": a[0], "brightness_hr": brightness_hr, "scale": network.scale, "iterations": 1}
+    corrected = network(*given, statistics)[1]
     # Both come down alike, so that a correction of nothing is nothing
-    before, after = (reconcile(x[0], **down) for x in (a_hr, network(*given)[1]))
+    before, after = (reconcile(x[0], **down) for x in (a_hr, corrected))
 
     return project_simplex(a_hr[0] + share * (after - before))

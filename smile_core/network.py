@@ -16,7 +16,7 @@ Attention runs over channels, not over pixels: the cost is linear in the number 
 one task learns of the other is a small matrix per head, a sum over pixels that tiles can share.
 """
 
-__all__ = ["Block", "CrossAttention", "Smile"]
+__all__ = ["Block", "CrossAttention", "Smile", "Statistics"]
 
 import torch
 import torch.nn as nn

@@ -56,6 +56,7 @@ def refine(
     hr: Tensor | None = None,
     shown: Tensor | None = None,
     found: Archetypes | None = None,
+    moved: Tensor | None = None,
     without: str = "",
 ) -> Refined:
     r"""Refines HR abundances, and the archetypes with them.
@@ -72,6 +73,8 @@ def refine(
         hr: The HR image, if there is one, with shape (B, H, W).
         shown: Where it is shown, boolean, with shape (H, W).
         found: The archetypes; `None` if the endmembers were given, and stay.
+        moved: Where the endmembers have moved to already, with shape (B, R), if they have: the
+            abundances are solved for there, and stay near what `M` says.
         without: The part to leave out, if any, see `smile_core.parts`: "accessible solve". Then
             the gap is that of the abundances to start from.
 
@@ -88,9 +91,12 @@ def refine(
 
     if found is not None and convention != "plain" and alternations:
         V, W = divide(found, size)
-        moved = alternate(problem, V, W, iterations=alternations)
-        a, M = moved.a, V @ moved.W
-        history["alternation"] = [F / total for F in moved.objective]
+        steps = alternate(problem, V, W, iterations=alternations)
+        a, M = steps.a, V @ steps.W
+        history["alternation"] = [F / total for F in steps.objective]
+    elif moved is not None:
+        M = moved.double() if convention == "plain" else moved.double() / moved.double().sum(dim=0)
+        M = M / size
 
     solution = solve(problem, M, a, **limits)
     history["objective"] = [F / total for F in solution.objective]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Of the file that `save` writes
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,8 @@ class Unmixing:
     Args:
         M: The endmembers :math:`M`, with shape (B, R); unit norm for the convention `share`,
             physical norm, in the unit of the image, otherwise.
+        M_first: The endmembers as they were found or given, in the same unit, with shape (B, R):
+            the last solve can move archetypes.
         a: The LR abundances, with shape (R, h, w): the mean of the HR ones over the area of the
             pixel, or without guidance those of the constrained solve, in which bright parts of the
             pixel count for more. There is none in mode `single`, and where a rehearsal has shown
@@ -51,10 +53,12 @@ class Unmixing:
             SR loss and affinities of the training (see `smile_core.objective.train`); objective
             and gap of the last solve (see `smile_core.refinement`). What did not run has left
             nothing.
+        level: The mean norm of the pixels, in the unit of the image.
         mode: The mode, see `smile_core.unmix`.
         convention: What an abundance is, see `smile_core.mixing`.
         scale: The scale factor between LR and HR.
         seed: The seed.
+        settings: The hyper-parameters by name, see `smile_core.Settings`.
         device: The device of the run.
         versions: The versions of Python and the packages.
         seconds: The seconds of `endmembers`, `solve`, `training` (with the rehearsal),
@@ -63,6 +67,7 @@ class Unmixing:
     """
 
     M: Tensor
+    M_first: Tensor
     a: Tensor
     a_hr: Tensor
     brightness: Tensor
@@ -70,10 +75,12 @@ class Unmixing:
     gap: Tensor
     dead: Tensor
     history: dict[str, list[float]]
+    level: float
     mode: str
     convention: Convention
     scale: int
     seed: int
+    settings: dict[str, Any]
     device: str
     versions: dict[str, str]
     seconds: dict[str, float]
@@ -85,6 +92,11 @@ class Unmixing:
             f"Unmixing({R} endmembers, {B} bands, {h} x {w} -> {H} x {W} pixels, mode "
             f"'{self.mode}', convention '{self.convention}', largest gap {self.gap.max():.1e})"
         )
+
+    @property
+    def guided(self) -> bool:
+        r"""Whether SR has guided unmixing: by choice not in `single`, or as it does not help."""
+        return "share" in self.history
 
     @property
     def x_hr(self) -> Tensor:

@@ -27,20 +27,19 @@ import torch
 import warnings
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from numbers import Integral, Real
 from numpy.typing import ArrayLike
 from torch import Tensor
 from typing import Literal
 
+from .application import finish
 from .checks import Mode, check_images, check_options
 from .counting import estimate_endmembers
-from .degradation import degrade
 from .endmembers import decide, find_endmembers
 from .guidance import guide
-from .lifting import interpolate, lift
-from .mixing import Convention, convert, unit, unmix_pixels
+from .mixing import Convention, unit, unmix_pixels
 from .objective import Level
 from .parts import PARTS
 from .progress import Progress, bars
@@ -165,7 +164,8 @@ def unmix(
 
         # Pixels of about unit norm, whatever the unit of the image
         dead = Y.sum(dim=0) <= 0
-        level = Y[:, ~dead].double().norm(dim=0).mean()  # tiny and huge units have room there
+        # Tiny and huge units have room in float64
+        level = float(Y[:, ~dead].double().norm(dim=0).mean())
         Y, X = Y / level, None if X is None else X / level
 
         found = None
@@ -220,12 +220,9 @@ def unmix(
             history |= learned
             watch.stop("training")
 
-        if up is None:  # a single task, by choice or because the guide does not help
-            if convention == "area":
-                a, M, brightness = convert(a, M, brightness, norms, "area")
-            a_hr, brightness_hr = interpolate(a, scale), lift(a, brightness, scale)[1]
-        else:
-            M, a_hr, brightness_hr, gap, refining = refine(
+        refined = None
+        if up is not None:  # else a single task, by choice or because the guide does not help
+            refined = refine(
                 Y,
                 up,
                 M,
@@ -238,20 +235,25 @@ def unmix(
                 found=found,
                 without=settings.without,
             )
-            history |= refining
-            a, brightness, _ = unmix_pixels(Y, M, fitted)
-            if convention == "area":
-                brightness = convert(a, M, brightness, norms, "area")[2]
-                a_hr, M, brightness_hr = convert(a_hr, M, brightness_hr, norms, "area")
-
+            history |= refined.history
         # Dead pixels say nothing; where the HR image is shown, it says which they are
         dead_hr = dead.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
         if X is not None:
             dead_hr = torch.where(shown, X.sum(dim=0) <= 0, dead_hr)
-        a_hr[:, dead_hr], brightness_hr[dead_hr] = 1 / len(a), 0
-        if up is not None:
-            a = degrade(a_hr, scale)
-        a[:, dead], gap[dead] = 1 / len(a), 0
+        maps = finish(
+            Y,
+            (a, brightness, gap),
+            M,
+            refined,
+            convention=convention,
+            norms=norms,
+            scale=scale,
+            level=level,
+            dead=dead,
+            dead_hr=dead_hr,
+        )
+        # At their physical norms, or without, as those of the result
+        M_first = {"share": M, "plain": M * level, "area": M * norms * level}[convention]
         watch.stop("refinement")
 
     if dead.any():
@@ -261,26 +263,17 @@ def unmix(
             stacklevel=2,
         )
 
-    # The level goes back to where the convention has it
-    M, brightness, brightness_hr = (
-        (M, brightness * level, brightness_hr * level)
-        if convention == "share"
-        else (M * level, brightness, brightness_hr)
-    )
-
     return Unmixing(
-        M=M,
-        a=a,
-        a_hr=a_hr,
-        brightness=brightness,
-        brightness_hr=brightness_hr,
-        gap=gap,
+        **maps,
+        M_first=M_first,
         dead=dead,
         history=history,
+        level=level,
         mode=mode,
         convention=convention,
         scale=scale,
         seed=seed,
+        settings=asdict(settings),
         device=str(torch_device),
         versions=_versions(),
         seconds=watch.seconds(),

@@ -94,7 +94,7 @@ def test_file(result: Unmixing, tmp_path: Path) -> None:
         arrays = {name: file[name] for name in file.files}
 
     metadata = json.loads(str(arrays.pop("metadata")))
-    assert metadata["format"] == FORMAT == 1
+    assert metadata["format"] == FORMAT == 2
     assert metadata["convention"] == "share"
     assert metadata["seed"] == 5
     assert all(array.dtype != object for array in arrays.values())
@@ -134,7 +134,7 @@ def test_load_errors(result: Unmixing, tmp_path: Path) -> None:
         file.writestr("metadata", "{}")
     with pytest.raises(ValueError, match="is not a saved result"):
         Unmixing.load(path)
-    np.savez(path, metadata=np.array({"format": 1}, dtype=object))
+    np.savez(path, metadata=np.array({"format": FORMAT}, dtype=object))
     with pytest.raises(ValueError, match="is not a saved result"):
         Unmixing.load(path)
 
