@@ -275,7 +275,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--publish", action="store_true", help="refresh notebooks/*.ipynb from the quick run"
     )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a Dask scheduler whose workers run the cases of 07, 12 and 13, or 'local'",
+    )
     args = parser.parse_args(argv)
+    if args.scheduler:
+        os.environ["SMILE_SCHEDULER"] = args.scheduler
 
     if args.jobs < 1:
         parser.error(f"--jobs should be at least 1, not {args.jobs}")

@@ -10,7 +10,8 @@ interrupted resumes where it stopped, and loses what was being computed. A case 
 not return finite numbers, or takes its process with it is a row marked as failed, with the reason.
 
 With more than one job, each worker is a process of its own that computes one case after the other
-on one thread: the death of one is the failure of its case alone.
+on one thread: the death of one is the failure of its case alone. On a cluster, other workers do
+what a lost one has left.
 """
 
 __all__ = ["Usage", "hash_sources", "keep_in", "study", "watch"]
@@ -39,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from .data import cache
+from .distributed import compute, connect
 from .progress import Progress, bars
 from .record import check_finite, find_commit, find_version, make_plain, replacing
 from .scenes import SCENES, fingerprint
@@ -48,6 +50,14 @@ Case = Mapping[str, Any]
 
 # Where Linux tells the peak of the memory, and is told to forget it
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+# What became of a case that took its process with it
+DIED = {
+    "result": None,
+    "failed": "The process of this case died, perhaps for want of memory.",
+    "device": None,
+}
 
 
 @dataclass
@@ -87,6 +97,8 @@ def study(
         sources: The names of the modules of the package that a result depends on, such as
             `mixing` or `baselines.vca`; or a function of the case that returns them.
         jobs: The number of cases that run at once, in processes of their own if more than one.
+            Where the environment variable `SMILE_SCHEDULER` names a cluster, see
+            `smile_core.distributed.connect`, its workers run them, as many as they are.
         retry: Whether to run again what has failed.
         progress: Called with the name of the experiment, the cases done and their number, those
             with a result left out. If `None`, a bar is drawn where the standard error is a
@@ -121,17 +133,19 @@ def study(
     with bars() as show:
         show = progress or show or (lambda *_: None)
         about = _about() if pending else {}
-        compute = _compute_here if jobs == 1 else functools.partial(_compute_apart, jobs=jobs)
-        with contextlib.closing(compute(experiment, pending)) as results:
+        work = _compute_here if jobs == 1 else functools.partial(_compute_apart, jobs=jobs)
+        if os.environ.get("SMILE_SCHEDULER"):
+            work = _compute_on_cluster
+        with contextlib.closing(work(experiment, pending)) as results:
             for done, (path, outcome) in enumerate(results, start=1):
                 case = pending[path]
                 entries[path] = {
                     "experiment": _name(experiment),
                     "case": case,
+                    **about,
                     **outcome,
                     "seed": case.get("seed"),
                     "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                    **about,
                 }
                 _write(path, entries[path])
                 show(experiment.__name__, done, len(pending))
@@ -251,7 +265,7 @@ def _row(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _about() -> dict[str, Any]:
     return {
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": _machine(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -273,7 +287,13 @@ def _compute(experiment: Callable[..., dict[str, Any]], case: Case) -> dict[str,
         except Exception as error:  # whatever it is, it is what this row has to say
             result, failed = None, f"{type(error).__name__}: {error}"
 
-    return {"result": result, "failed": failed, "device": device, **asdict(usage)}
+    outcome = {"result": result, "failed": failed, "device": device, "machine": _machine()}
+
+    return outcome | asdict(usage)
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 def _compute_here(
@@ -304,16 +324,20 @@ def _compute_apart(
                     outcome = future.result()
                     idle.append(worker)
                 except BrokenProcessPool:
-                    outcome = {
-                        "result": None,
-                        "failed": "The process of this case died, perhaps for want of memory.",
-                        "device": None,
-                        **asdict(Usage(round(time.perf_counter() - start, 3))),
-                    }
+                    seconds = round(time.perf_counter() - start, 3)
+                    outcome = DIED | asdict(Usage(seconds))
                 yield path, outcome
     finally:
         for worker in [*idle, *(worker for worker, *_ in running.values())]:
             worker.stop()
+
+
+def _compute_on_cluster(
+    experiment: Callable[..., dict[str, Any]], pending: dict[Path, Case]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    with connect(os.environ["SMILE_SCHEDULER"]) as client:
+        tasks = {path: (experiment, case) for path, case in pending.items()}
+        yield from compute(_compute, tasks, client, lost=DIED | asdict(Usage()))
 
 
 class _Worker:

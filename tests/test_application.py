@@ -9,7 +9,7 @@ from dataclasses import replace
 from smile_core import Settings, scenes, unmix
 from smile_core.application import apply, attention_of
 
-QUICK = Settings(restarts=6, rounds=20, steps=30)
+QUICK = Settings(restarts=4, rounds=15, steps=20)
 
 
 @pytest.fixture(scope="module")

@@ -256,6 +256,34 @@ def test_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not is_alive(int(pid))
 
 
+def test_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests the same on a cluster, where the death of a worker is not that of its case."""
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    dask = pytest.importorskip("dask", reason="dask is not installed")
+    cases = [{"how": how} for how in ("a", "dies", "raises", "b", "c")]
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(**options) as cluster,
+    ):
+        monkeypatch.setenv("SMILE_SCHEDULER", cluster.scheduler_address)
+        table = study(live, cases)
+    assert table["failed"].isna().tolist() == [True, False, False, True, True]
+    assert "process of this case died" in table["failed"][1]
+    assert table["failed"][2] == "ValueError: No such luck."
+
+    done = table[table["failed"].isna()]
+    assert os.getpid() not in done["pid"].tolist()
+    assert done["threads"].tolist() == [1] * 3
+    assert done["machine"].notna().all()
+
+    # Without the cluster, nothing is left to do
+    monkeypatch.delenv("SMILE_SCHEDULER")
+    calls = count_calls()
+    assert study(live, cases)["pid"].tolist()[3:] == table["pid"].tolist()[3:]
+    assert count_calls() == calls
+
+
 # What is interrupted
 
 

@@ -1,0 +1,412 @@
+r"""Large images in bounded memory: learned on a sample, applied tile by tile.
+
+The image stays on disk. Endmembers and network are learned, once, from windows that are spread
+over it: it is divided into equal parts, and each gives a window at a random place. Then it is
+unmixed in tiles, each read with a margin that is as wide as what pixels know of each other, and
+cut off afterwards; what the network sums over the image, it takes from the sample. An image that
+is no larger than the sample is its own sample, and the result that of `smile_core.unmix`.
+
+Results go to a folder, tile by tile. While it grows, its name ends in `.partial`: a run that was
+interrupted is resumed by the same call, and loses no more than the tile in progress.
+"""
+
+__all__ = ["load_large", "unmix_large"]
+
+import functools
+import hashlib
+import itertools
+import json
+import math
+import numpy as np
+import os
+import shutil
+import time
+import torch
+import warnings
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, replace
+from numpy.typing import ArrayLike
+from pathlib import Path
+from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from .application import apply, attention_of
+from .distributed import compute
+from .mixing import Convention
+from .network import Statistics
+from .progress import Progress, bars
+from .record import replacing
+from .result import Unmixing
+from .unmixing import Settings, unmix
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# The rows and cols of a window of the sample
+WINDOW = 32
+
+# So far do pixels know of each other: four convolutions, and back-projections that fade
+MARGIN = 16
+
+# What a fit or tile takes at most, in bytes for each value of its image
+BYTES = 64
+
+# The maps of a result, by the resolution that they have
+MAPS = {"a": 1, "brightness": 1, "gap": 1, "dead": 1, "a_hr": 2, "brightness_hr": 2}
+
+
+class Box(NamedTuple):
+    r"""A tile: its first row and col, and the row and col after its last."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def unmix_large(
+    image: str | Path | ArrayLike | Tensor,
+    endmembers: int | Literal["auto"] | ArrayLike | Tensor,
+    folder: str | Path,
+    *,
+    scale: int = 2,
+    mode: Literal["single", "self"] = "self",
+    convention: Convention | Literal["auto"] = "auto",
+    seed: int = 0,
+    device: str = "auto",
+    settings: Settings = Settings(),
+    sample: int = 2**16,
+    tile: int = 256,
+    client: "Client | None" = None,
+    progress: Progress | None = None,
+) -> Unmixing:
+    r"""Unmixes an image that need not fit into memory.
+
+    Args:
+        image: The image, with shape (B, h, w): the path of a `.npy` file, or anything that is
+            sliced like an array, such as one of NumPy that is mapped to a file.
+        endmembers: As for `smile_core.unmix`.
+        folder: The folder to write to, which should not exist.
+        scale: The scale factor.
+        mode: What the SR task learns from, `single` or `self`.
+        convention: What an abundance is.
+        seed: The seed of sample and fit.
+        device: The device to learn on.
+        settings: The hyper-parameters.
+        sample: The number of pixels to learn from, at most.
+        tile: The rows and cols of a tile.
+        client: A client of `dask.distributed`, whose workers do the tiles, on this machine or
+            others that reach the same files; then `image` is a path.
+        progress: Called with a stage's name, the steps done and their number. If `None`, a bar is
+            drawn where the standard error is a terminal.
+
+    Returns:
+        The result, see `load_large`.
+
+    Raises:
+        ValueError: If an argument does not fit.
+        FileExistsError: If the folder exists, or holds an unfinished run with other arguments.
+        MemoryError: If there is too little memory.
+        OSError: If there is too little room on the disk, or files cannot be read or written.
+    """
+    source, image = image, _open(image)
+    if mode not in ("single", "self"):
+        raise ValueError(f"The mode of a large image should be 'single' or 'self', got {mode!r}.")
+    for name, number, least in (("tile", tile, 1), ("sample", sample, WINDOW**2)):
+        if not isinstance(number, int) or number < least:
+            raise ValueError(
+                f"The {name} should be a whole number of at least {least}, got {number!r}."
+            )
+    if client is not None and not isinstance(source, str | Path):
+        raise ValueError(
+            "With a client, the image should be a path, for workers to read it themselves, got "
+            f"{type(source).__name__}."
+        )
+
+    folder = Path(folder)
+    if folder.exists():
+        raise FileExistsError(f"The folder '{folder}' exists already: its result is kept.")
+    _check_memory(image.shape, sample, tile)
+    options = {"scale": scale, "mode": mode, "convention": convention, "seed": seed}
+    start = time.perf_counter()
+
+    with bars() as show:
+        progress = progress or show
+        windows = _draw(image, sample, seed)
+        partial = folder.with_name(f"{folder.name}.partial")
+        arguments = _arguments(windows, endmembers, image.shape, tile, settings, options)
+        before = _begin(partial, arguments)
+
+        if not (partial / "learned.npz").exists():
+            with warnings.catch_warnings():  # of dead pixels; they are counted at the end
+                warnings.filterwarnings("ignore", message=r"\d+ of \d+ pixels are dead")
+                options |= {"device": device, "settings": settings, "progress": progress}
+                unmix(windows, endmembers, **options).save(partial / "learned.npz")
+        learned = Unmixing.load(partial / "learned.npz")
+        statistics = attention_of(learned, windows)
+        del windows
+
+        maps, done = _open_maps(partial, learned, image.shape[1:], tile)
+        boxes = [box for box in _divide(image.shape[1:], tile) if not done[_place(box, tile)]]
+        tasks = {box: (learned, image, box, statistics) for box in boxes}
+        work = _solve
+        if client is not None:
+            names = str(Path(source).resolve()), str((partial / "learned.npz").resolve())
+            tasks = {box: (*names, box, statistics) for box in boxes}
+            work = _solve_remotely
+
+        with closing(compute(work, tasks, client)) as solved:
+            for box, values in solved:
+                _write(maps, box, scale, values)
+                done[_place(box, tile)] = True
+                done.flush()
+                seconds = round(before + time.perf_counter() - start, 3)
+                _save_json(partial / "run.json", {**arguments, "seconds": seconds})
+                if progress is not None:
+                    progress("tiles", int(done.sum()), done.size)
+
+    dead = int(maps["dead"].sum())
+    del maps, done
+    partial.rename(folder)
+    if dead:
+        warnings.warn(
+            f"{dead} of {math.prod(image.shape[1:])} pixels are dead: their sum over the bands is "
+            "not positive. They were left out, and got abundances 1 / R.",
+            stacklevel=2,
+        )
+
+    return load_large(folder)
+
+
+def load_large(folder: str | Path) -> Unmixing:
+    r"""Opens what `unmix_large` has written. Maps stay on disk until they are looked at.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The result, whose tensors of pixels are mapped to files: writing to them does not change
+        these. History and network are those of the sample.
+
+    Raises:
+        FileNotFoundError: If there is no such result.
+        ValueError: If a file is damaged.
+    """
+    folder = Path(folder)
+    seconds = json.loads((folder / "run.json").read_text("utf-8"))["seconds"]
+    maps = {
+        name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
+        for name in MAPS
+    }
+
+    return replace(Unmixing.load(folder / "learned.npz"), **maps, seconds={"total": seconds})
+
+
+def _open(image: str | Path | ArrayLike | Tensor) -> Any:
+    if isinstance(image, str | Path):
+        try:
+            image = np.load(image, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"The image '{image}' should be a .npy file: {error}") from error
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().numpy()
+    image = image if hasattr(image, "shape") else np.asarray(image)
+    if len(image.shape) != 3 or not math.prod(image.shape):
+        raise ValueError(
+            f"The image should have shape (bands, rows, cols), got {tuple(image.shape)}."
+        )
+
+    return image
+
+
+def _read(image: Any, box: Box) -> Tensor:
+    part = image[:, box.top : box.bottom, box.left : box.right]
+    return torch.from_numpy(np.array(part, dtype=np.float32))
+
+
+def _draw(image: Any, sample: int, seed: int) -> Tensor:
+    # One window of each part of a grid, side by side as in the image
+    _, h, w = image.shape
+    if h * w <= sample:
+        return _read(image, Box(0, 0, h, w))
+
+    height, width = min(WINDOW, h), min(WINDOW, w)
+    number = sample // (height * width)
+    rows = min(max(round((number * h / w) ** 0.5), 1), h // height, number)
+    cols = min(number // rows, w // width)
+    tops, lefts = (np.linspace(0, n, parts + 1).astype(int) for n, parts in ((h, rows), (w, cols)))
+
+    generator = np.random.default_rng(seed)
+    windows = []
+    for top, bottom in itertools.pairwise(tops):
+        row = []
+        for left, right in itertools.pairwise(lefts):
+            i = generator.integers(top, bottom - height, endpoint=True)
+            j = generator.integers(left, right - width, endpoint=True)
+            row.append(_read(image, Box(i, j, i + height, j + width)))
+        windows.append(torch.cat(row, dim=2))
+
+    return torch.cat(windows, dim=1)
+
+
+def _solve(
+    learned: Unmixing, image: Any, box: Box, statistics: tuple[Statistics, Statistics] | None
+) -> dict[str, np.ndarray]:
+    _, h, w = image.shape
+    wide = Box(
+        max(box.top - MARGIN, 0),
+        max(box.left - MARGIN, 0),
+        min(box.bottom + MARGIN, h),
+        min(box.right + MARGIN, w),
+    )
+    try:
+        result = apply(learned, _read(image, wide), statistics=statistics)
+    except ValueError as error:
+        raise ValueError(f"In the tile of rows and cols {tuple(wide)}: {error}") from error
+
+    values = {}
+    for name, level in MAPS.items():
+        s = 1 if level == 1 else learned.scale
+        rows, cols = (
+            slice(s * (first - start), s * (last - start))
+            for first, last, start in (
+                (box.top, box.bottom, wide.top),
+                (box.left, box.right, wide.left),
+            )
+        )
+        values[name] = getattr(result, name)[..., rows, cols].numpy()
+
+    return values
+
+
+def _solve_remotely(
+    image: str, learned: str, box: Box, statistics: tuple[Statistics, Statistics] | None
+) -> dict[str, np.ndarray]:
+    return _solve(_load(learned), _open(image), Box(*box), statistics)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(learned: str) -> Unmixing:
+    return Unmixing.load(learned)
+
+
+def _divide(shape: tuple[int, int], tile: int) -> Iterator[Box]:
+    h, w = shape
+    for top in range(0, h, tile):
+        for left in range(0, w, tile):
+            yield Box(top, left, min(top + tile, h), min(left + tile, w))
+
+
+def _place(box: Box, tile: int) -> tuple[int, int]:
+    return box.top // tile, box.left // tile
+
+
+def _write(
+    maps: dict[str, np.memmap], box: Box, scale: int, values: dict[str, np.ndarray]
+) -> None:
+    for name, level in MAPS.items():
+        s = 1 if level == 1 else scale
+        rows, cols = slice(s * box.top, s * box.bottom), slice(s * box.left, s * box.right)
+        maps[name][..., rows, cols] = values[name]
+        maps[name].flush()
+
+
+def _open_maps(
+    folder: Path, learned: Unmixing, shape: tuple[int, int], tile: int
+) -> tuple[dict[str, np.memmap], np.memmap]:
+    (h, w), R, s = shape, learned.M.shape[1], learned.scale
+    sizes = {1: (h, w), 2: (s * h, s * w)}
+    shapes = {
+        name: (np.dtype(str(getattr(learned, name).numpy().dtype)), size)
+        for name, level in MAPS.items()
+        for size in [(R, *sizes[level]) if name in ("a", "a_hr") else sizes[level]]
+    }
+    shapes["tiles"] = (np.dtype(bool), (-(-h // tile), -(-w // tile)))
+
+    missing = {name for name in shapes if not (folder / f"{name}.npy").exists()}
+    needed = sum(shapes[name][0].itemsize * math.prod(shapes[name][1]) for name in missing)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"The result needs {needed / 1e9:.1f} GB of disk in '{folder.parent}', where "
+            f"{free / 1e9:.1f} GB are free: choose another folder, or a smaller scale than {s}."
+        )
+
+    maps = {}
+    for name, (dtype, size) in shapes.items():
+        path = folder / f"{name}.npy"
+        if name in missing:
+            with replacing(path) as new:
+                np.lib.format.open_memmap(new, mode="w+", dtype=dtype, shape=size).flush()
+        maps[name] = np.load(path, mmap_mode="r+", allow_pickle=False)
+    done = maps.pop("tiles")
+
+    return maps, done
+
+
+def _begin(partial: Path, arguments: dict[str, Any]) -> float:
+    # The seconds of the run that is resumed, if there is one
+    path = partial / "run.json"
+    if path.exists():
+        before = json.loads(path.read_text("utf-8"))
+        if {name: before.get(name) for name in arguments} != arguments:
+            raise FileExistsError(
+                f"The folder '{partial}' holds an unfinished run with another image or other "
+                "arguments: delete it, or choose another folder."
+            )
+        return float(before.get("seconds", 0))
+
+    partial.mkdir(parents=True, exist_ok=True)
+    _save_json(path, arguments)
+
+    return 0.0
+
+
+def _arguments(
+    windows: Tensor,
+    endmembers: Any,
+    shape: tuple[int, ...],
+    tile: int,
+    settings: Settings,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    # What a result depends on, and the image by its sample
+    digest = hashlib.sha256(windows.numpy().tobytes())
+    if not isinstance(endmembers, int | str):
+        digest.update(np.ascontiguousarray(endmembers, dtype=np.float32).tobytes())
+        endmembers = "given"
+    values = {
+        "endmembers": endmembers,
+        "shape": [int(n) for n in shape],
+        "tile": tile,
+        "settings": asdict(settings),
+        "digest": digest.hexdigest(),
+    }
+
+    return values | options
+
+
+def _check_memory(shape: tuple[int, ...], sample: int, tile: int) -> None:
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not where the system does not tell
+        return
+
+    pixels = math.prod(shape[1:])
+    for name, value, number in (
+        ("sample", sample, min(sample, pixels)),
+        ("tile", tile, min((tile + 2 * MARGIN) ** 2, pixels)),
+    ):
+        needed = BYTES * shape[0] * number
+        if needed > free:
+            raise MemoryError(
+                f"With {name}={value} and {shape[0]} bands, about {needed / 1e9:.1f} GB of memory "
+                f"are needed, and {free / 1e9:.1f} GB are free: choose a smaller {name}."
+            )
+
+
+def _save_json(path: Path, values: dict[str, Any]) -> None:
+    with replacing(path) as new:
+        new.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
