@@ -82,6 +82,7 @@ def archetypes(
     R: int,
     *,
     area: Tensor | None = None,
+    near: Tensor | None = None,
     normalised: bool = True,
     restarts: int = 48,
     rounds: int = 100,
@@ -98,6 +99,8 @@ def archetypes(
         pixels: The pixels :math:`Y`, none of them zero, with shape (B, N).
         R: The number of endmembers.
         area: The area of each pixel in any unit, with shape (N,); equal areas if `None`.
+        near: Endmembers to start near, in whose order they come, with shape (B, R). Then there is
+            one restart for each step size.
         normalised: Whether to divide the pixels by their norm; if not, their brightness is fixed,
             and they all weigh the same.
         restarts: The number of restarts.
@@ -131,7 +134,11 @@ def archetypes(
     basis = torch.linalg.eigh(y_ @ y_.mT).eigenvectors[:, -max(subspace, R) :].to(y)
     Y = basis.mT @ y  # (subspace, pixels)
 
-    W = _start(Y.cpu(), R, restarts, seed).to(Y)
+    if near is not None:
+        restarts = len(steps)
+        near = basis.mT @ (unit(near) if normalised else near).to(y)
+        near = near.cpu()
+    W = _start(Y.cpu(), R, restarts, seed, near).to(Y)
     logW, logA = W.log(), Y.new_full((restarts, R, N), 1 / R).log()
     A = logA.exp()
     step = torch.tensor(steps).to(Y)[torch.arange(restarts) % len(steps), None, None]
@@ -223,13 +230,13 @@ def candidates(
     return y, areas
 
 
-def _start(Y: Tensor, R: int, restarts: int, seed: int) -> Tensor:
-    # Half of the weight on one pixel drawn for each endmember, half spread over all
+def _start(Y: Tensor, R: int, restarts: int, seed: int, near: Tensor | None = None) -> Tensor:
+    # Half of the weight on one pixel for each endmember, drawn or the nearest one, half spread
     generator = torch.Generator().manual_seed(seed)
     N = Y.shape[1]
     logits = 0.1 * torch.rand(restarts, N, R, generator=generator)
     for r in range(restarts):
-        drawn = _draw(Y, R, generator)
+        drawn = _draw(Y, R, generator) if near is None else _nearest(Y, near)
         logits[r, drawn, torch.arange(R)] += torch.tensor(float(N)).log()
 
     return logits.softmax(dim=1)
@@ -249,6 +256,12 @@ def _draw(Y: Tensor, R: int, generator: torch.Generator) -> list[int]:
         left = left - direction[:, None] * (direction @ left)
 
     return drawn
+
+
+def _nearest(Y: Tensor, near: Tensor) -> list[int]:
+    # By least squares, without an array of pixels times endmembers times bands
+    distance = Y.square().sum(dim=0)[:, None] - 2 * Y.mT @ near  # (pixels, endmembers)
+    return distance.argmin(dim=0).tolist()
 
 
 def _coarse(image: Tensor) -> tuple[Tensor, int]:

@@ -3,7 +3,7 @@ r"""Checks of what `smile_core.unmix` is given: clear errors before long work.
 Each error names the argument, what was expected and what came.
 """
 
-__all__ = ["Mode", "check_images", "check_options"]
+__all__ = ["Mode", "check_images", "check_options", "check_start"]
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from typing import Literal, get_args
 
 from .mixing import Convention
+from .result import Unmixing
 
 Mode = Literal["single", "self", "partial", "supervised"]
 
@@ -128,6 +129,31 @@ def check_images(
         raise ValueError("The hr image shows no pixel whose sum over the bands is positive.")
 
     return Y, M, X, mask
+
+
+def check_start(start: object, Y: Tensor, endmembers: int | str) -> int | None:
+    r"""Checks that a result to start from has the bands and the number of endmembers.
+
+    Returns:
+        The number of endmembers, `None` if it is to be estimated.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    R = None if endmembers == "auto" else int(endmembers)
+    if start is None:
+        return R
+
+    if not isinstance(start, Unmixing):
+        raise ValueError(f"The start should be of class Unmixing, got {type(start).__name__}.")
+    B, R_start = start.M.shape
+    if len(Y) != B or R not in (None, R_start):
+        raise ValueError(
+            f"The start should have the {len(Y)} bands of the image and {R} endmembers, got "
+            f"{B} bands and {R_start} endmembers."
+        )
+
+    return R_start
 
 
 def _is_whole(x: object) -> bool:

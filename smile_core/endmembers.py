@@ -12,6 +12,7 @@ __all__ = ["Endmembers", "decide", "find_endmembers"]
 import math
 import torch
 
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from typing import Any, Literal, NamedTuple
 
@@ -47,6 +48,7 @@ def find_endmembers(
     *,
     hr: Tensor | None = None,
     hr_mask: Tensor | None = None,
+    near: Tensor | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     **options: Any,
@@ -60,6 +62,7 @@ def find_endmembers(
             whichever the data support.
         hr: The HR image, with shape (B, H, W), if there is one.
         hr_mask: Where it is shown, boolean, with shape (H, W). Everywhere if `None`.
+        near: Endmembers to start near, in whose order they come, with shape (B, R), if any.
         seed: The seed.
         device: The device to look for archetypes on.
         options: The other options of `archetypes`.
@@ -96,9 +99,11 @@ def find_endmembers(
         M = enclose(fine if plain else fine / fine.sum(dim=0), R, seed=seed).clamp_min(0)
         if (M.sum(dim=0) > 0).all():
             M = M if plain else unit(M) * norms_of(M / M.sum(dim=0), fine)
+            M = M if near is None else M[:, _order(M, near)]
             return Endmembers(M.float(), fitted, None, history)
 
-    found = archetypes(pixels, R, normalised=not plain, **options)
+    near = None if near is None else near.to(device)
+    found = archetypes(pixels, R, near=near, normalised=not plain, **options)
     found = found._replace(M=found.M.cpu(), W=found.W.cpu(), pixels=pixels.cpu())
 
     return Endmembers(found.M, fitted, found, history | found.history)
@@ -119,6 +124,12 @@ def decide(image: Tensor, M: Tensor) -> Literal["share", "plain"]:
     varies = weigh(pixels, M.shape[1]).fixed is False
 
     return "plain" if _ratio(pixels, M, M) <= WORSE and not varies else "share"
+
+
+def _order(M: Tensor, near: Tensor) -> Tensor:
+    # By the smallest sum of angles
+    angles = (unit(near).double().mT @ unit(M).double()).clamp(-1, 1).arccos()
+    return torch.as_tensor(linear_sum_assignment(angles.numpy())[1])
 
 
 def _ratio(pixels: Tensor, M: Tensor, M_plain: Tensor) -> float:

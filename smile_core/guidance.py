@@ -64,6 +64,7 @@ def guide(
     *,
     hr: Tensor | None = None,
     shown: Tensor | None = None,
+    weights: dict[str, Tensor] | None = None,
     without: str = "",
     **options: Any,
 ) -> tuple[Level | None, Smile | None, dict[str, list[float]]]:
@@ -77,6 +78,8 @@ def guide(
         hr: The HR image, in the unit of that of `level`, with shape (B, H, W), if there is one.
             Where it is shown, it is unmixed itself.
         shown: Where it is shown, boolean, with shape (H, W).
+        weights: Those of a network of another scene to start from, if any. It is rehearsed as it
+            is, for there this scene is new to it.
         without: The part to leave out, if any, see `smile_core.parts`.
         options: The other options of `learn`.
 
@@ -87,6 +90,7 @@ def guide(
     factors, network, share = factors_of(scale), None, 1.0
     trusted = without == "rehearsal"
     history: dict[str, list[float]] = {}
+    options |= {"weights": weights}
     pairs = material(
         level.image, M, factors, convention, options["seed"], hr=hr, shown=shown, without=without
     )
@@ -174,6 +178,7 @@ def learn(
     learning_rate: float,
     seed: int,
     device: torch.device,
+    weights: dict[str, Tensor] | None = None,
     weighting: str = "gate",
     without: str = "",
     progress: Progress | None = None,
@@ -189,6 +194,7 @@ def learn(
         learning_rate: The largest learning rate.
         seed: The seed of weights and training.
         device: The device to train on.
+        weights: The weights to start from; random ones, which correct nothing, if `None`.
         weighting: How the gradients of the tasks are combined, see `smile_core.weighting`.
         without: The part to leave out, if any, see `smile_core.parts`.
         progress: Called with a stage's name, the steps done and their number.
@@ -198,7 +204,12 @@ def learn(
     """
     with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
         torch.random.default_generator.manual_seed(seed)
-        network = Smile(*M.shape, factor, channels, without).to(device)
+        network = Smile(*M.shape, factor, channels, without)
+    if weights:
+        network.load_state_dict(weights)
+    network = network.to(device)
+    if not steps:
+        return network.eval(), {}
 
     history = train(
         network,
@@ -316,6 +327,8 @@ def rehearse(
     interpolated = interpolate(below.a, factor)
     lifted = guided = step_up(below, factor, without=without).a
 
+    if options.get("weights"):
+        options["steps"] = 0
     share, pairs = 0.0, material(y, M, [factor], convention, seed, without=without)
     if any(pairs) and without != "network":
         show = progress and (lambda _, step, steps: progress("rehearsal", step, steps))

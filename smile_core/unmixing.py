@@ -35,11 +35,12 @@ from torch import Tensor
 from typing import Literal
 
 from .application import finish
-from .checks import Mode, check_images, check_options
+from .checks import Mode, check_images, check_options, check_start
 from .counting import estimate_endmembers
 from .endmembers import decide, find_endmembers
-from .guidance import guide
+from .guidance import factors_of, guide
 from .mixing import Convention, unit, unmix_pixels
+from .network import Smile
 from .objective import Level
 from .parts import PARTS
 from .progress import Progress, bars
@@ -110,6 +111,7 @@ def unmix(
     convention: Convention | Literal["auto"] = "auto",
     hr: ArrayLike | Tensor | None = None,
     hr_mask: ArrayLike | Tensor | None = None,
+    start: Unmixing | None = None,
     seed: int = 0,
     device: str = "auto",
     threads: int | None = None,
@@ -135,6 +137,9 @@ def unmix(
         hr: The HR image for the modes `partial` and `supervised`, with shape (B, s h, s w).
         hr_mask: Where the HR image is shown in mode `partial`, boolean, with shape (s h, s w). The
             rest of the HR image is not looked at, and may hold anything.
+        start: A result to start from, of another scene or date with the same bands and materials.
+            Endmembers are looked for near its own, and come in its order; the network is trained
+            from its weights on, for which fewer steps do. See `smile_core.apply` for none at all.
         seed: The seed of everything that is random.
         device: A device of torch, or "auto", the first that is there of CUDA, Apple's MPS and CPU.
         threads: The number of CPU threads; that of torch if `None`.
@@ -154,6 +159,9 @@ def unmix(
     check_options(mode, convention, scale, seed, threads)
     scale, seed = int(scale), int(seed)  # JSON knows no integers of NumPy
     Y, M, X, mask = check_images(image, endmembers, scale, mode, hr, hr_mask)
+    R = check_start(start, Y, endmembers if M is None else M.shape[1])
+    if start is not None and convention == "auto":
+        convention = start.convention
     torch_device = find_device(device)
     history: dict[str, list[float]] = {}
     network = None
@@ -170,7 +178,7 @@ def unmix(
 
         found = None
         if M is None:
-            R = estimate_endmembers(Y, seed=seed) if endmembers == "auto" else int(endmembers)
+            R = R or estimate_endmembers(Y, seed=seed)
             options = {"tolerance": 0.0} if settings.without == "restart choice" else {}
             M, fitted, found, history = find_endmembers(
                 Y,
@@ -178,6 +186,7 @@ def unmix(
                 convention,
                 hr=X,
                 hr_mask=mask,
+                near=None if start is None else start.M / level,
                 restarts=settings.restarts,
                 rounds=settings.rounds,
                 seed=seed,
@@ -208,6 +217,7 @@ def unmix(
                 fitted,
                 hr=X,
                 shown=shown,
+                weights=_weights(start, M, scale, settings.channels),
                 channels=settings.channels,
                 steps=settings.steps,
                 learning_rate=settings.learning_rate,
@@ -302,6 +312,19 @@ def find_device(device: str = "auto") -> torch.device:
         raise ValueError(
             f"The device should be 'auto' or one that torch has here, got '{device}': {error}"
         ) from error
+
+
+def _weights(
+    start: Unmixing | None, M: Tensor, scale: int, channels: int
+) -> dict[str, Tensor] | None:
+    # Those of a network for the same step, if one was trained
+    if start is None or not start.network:
+        return None
+    network = Smile(*M.shape, factors_of(scale)[0], channels)
+    shapes = {name: w.shape for name, w in network.state_dict().items()}
+    same = shapes == {name: w.shape for name, w in start.network.items()}
+
+    return start.network if same else None
 
 
 @contextlib.contextmanager
