@@ -136,31 +136,33 @@ def archetypes(
 
     if near is not None:
         restarts = len(steps)
-        near = basis.mT @ (unit(near) if normalised else near).to(y)
-        near = near.cpu()
-    W = _start(Y.cpu(), R, restarts, seed, near).to(Y)
-    logW, logA = W.log(), Y.new_full((restarts, R, N), 1 / R).log()
-    A = logA.exp()
+        near = (basis.mT @ (unit(near) if normalised else near).to(y)).cpu()
+    # Both factors with the pixels last, as memory has them, and their logarithms up to a constant
+    W = _start(Y.cpu(), R, restarts, seed, near).mT.contiguous().to(Y)
+    logW, A = W.log(), Y.new_full((restarts, R, N), 1 / R)
+    logA, vA = torch.zeros_like(A), torch.empty_like(A)
     step = torch.tensor(steps).to(Y)[torch.arange(restarts) % len(steps), None, None]
-    step_a = step / torch.linalg.matrix_norm(Y @ W, 2)[:, None, None].square()
+    step_a = step / torch.linalg.matrix_norm(Y @ W.mT, 2)[:, None, None].square()
     step_w = step_a * (R / N) ** 0.5
 
     for done in range(rounds):
-        M = Y @ W
-        MtY, MtM = M.mT @ Y, M.mT @ M
+        M = Y @ W.mT
+        MtY, MtM = step_a * (M.mT @ Y), step_a * (M.mT @ M)
         for _ in range(inner):
-            logA = (logA + step_a * (MtY - MtM @ A)).log_softmax(dim=1)
-            A = logA.exp()
+            logA.baddbmm_(MtM, A, alpha=-1).add_(MtY)
+            _softmax(logA, dim=1, out=A)
 
-        vA = v * A
+        torch.mul(v, A, out=vA)
         YA, AA = Y @ vA.mT, A @ vA.mT
         for _ in range(inner):
-            logW = (logW + step_w * (Y.mT @ (YA - Y @ W @ AA))).log_softmax(dim=1)
-            W = logW.exp()
+            residual = step_w * (YA - Y @ W.mT @ AA)
+            logW.baddbmm_(residual.mT, Y.expand(restarts, -1, -1))
+            _softmax(logW, dim=2, out=W)
 
         if progress is not None:
             progress("archetypes", done + 1, rounds)
 
+    W = W.mT
     M = Y @ W
     if normalised:
         M = unit(M, dim=1)
@@ -228,6 +230,14 @@ def candidates(
         y, areas = y[:, sample], areas[sample]
 
     return y, areas
+
+
+def _softmax(x: Tensor, dim: int, out: Tensor) -> None:
+    # In place, for memory that is fresh costs more than the steps. Less than rounding is left of
+    # what is cut off, which would end in denormal numbers, and those are slow.
+    x -= x.amax(dim=dim, keepdim=True)
+    torch.clamp(x, min=-40, out=out).exp_()
+    out /= out.sum(dim=dim, keepdim=True)
 
 
 def _start(Y: Tensor, R: int, restarts: int, seed: int, near: Tensor | None = None) -> Tensor:

@@ -22,14 +22,14 @@ __all__ = ["Convention", "convert", "fcls", "gap", "project_simplex", "unit", "u
 
 import torch
 
-from itertools import combinations
 from torch import Tensor
 from typing import Literal, get_args
 
 Convention = Literal["share", "area", "plain"]
 
-# Up to so many endmembers, all 2^R - 1 supports are tried
-ENUMERABLE = 6
+# Up to so many endmembers, the inverses for all 2^R - 1 supports are tabulated: always up to the
+# first number, and up to the second one if there are more pixels than supports
+ALWAYS, TABULATED = 6, 12
 
 # So many pixels are solved at once, which bounds the memory
 BLOCK = 2**16
@@ -81,10 +81,10 @@ def fcls(y: Tensor, M: Tensor) -> Tensor:
 
     .. math:: a_i = \arg \min_{a \in \Delta} \frac{1}{2} \|y_i - M a\|^2
 
-    The optimum solves a linear system on its support, the endmembers that it uses. Up to six
-    endmembers, every support is tried. Beyond, an active set finds it, which takes endmembers in
-    and out from where accelerated projected gradient has come. An affinely dependent support is
-    never needed, so that repeated endmembers do no harm.
+    The optimum solves a linear system on its support, the endmembers that it uses. An active set
+    finds it, for all pixels at once: each takes its own endmembers in and out, one a round, from
+    where the projection of the solution with all of them has come. Where endmembers are few, the
+    systems of all supports are inverted beforehand. Endmembers may be repeated.
 
     References:
         | Fully constrained least squares linear spectral mixture analysis (Heinz, Chang, 2001)
@@ -110,9 +110,8 @@ def fcls(y: Tensor, M: Tensor) -> Tensor:
     # The unit of the spectra changes nothing, but singular systems are told by absolute size
     size = G.diagonal().max().clamp_min(torch.finfo(G.dtype).tiny)
     G, b = G / size, b / size
-    a = _enumerate_supports(G, b) if len(G) <= ENUMERABLE else _find_supports(G, b)
 
-    return a.to(y.dtype).reshape(M.shape[1], *y.shape[1:])
+    return _find_supports(G, b).to(y.dtype).reshape(M.shape[1], *y.shape[1:])
 
 
 def gap(a: Tensor, y: Tensor, M: Tensor) -> Tensor:
@@ -240,54 +239,19 @@ def _normal_equations(y: Tensor, M: Tensor) -> tuple[Tensor, Tensor]:
     return M.mT @ M, M.mT @ y.double()  # (R, R), (R, N)
 
 
-def _solve_on(support: list[int], G: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
-    # Stationarity and the sum to one: G_S a + nu 1 = b_S, 1' a = 1
-    r = len(support)
-    K = G.new_ones(r + 1, r + 1)
-    K[:r, :r] = G[support][:, support]
-    K[r, r] = 0
-
-    inverse, info = torch.linalg.inv_ex(K)
-    if info or (K @ inverse - torch.eye(r + 1).to(K)).abs().max() > 1e-6:
-        return None  # affinely dependent
-
-    solution = inverse[:, :r] @ b[support] + inverse[:, r:]
-
-    return solution[:r], solution[r]
-
-
-def _enumerate_supports(G: Tensor, b: Tensor) -> Tensor:
-    R, N = b.shape
-    a, best = torch.zeros_like(b), b.new_full((N,), float("inf"))
-
-    for size in range(1, R + 1):
-        for support in combinations(range(R), size):
-            index = list(support)
-            solution = _solve_on(index, G, b)
-            if solution is None:
-                continue
-
-            z, nu = solution
-            # 1/2 z'Gz - b'z by stationarity
-            value = -((z * b[index]).sum(dim=0) + nu) / 2
-            better = (z.amin(dim=0) >= 0) & (value < best)
-            best = torch.where(better, value, best)
-            full = torch.zeros_like(b)
-            full[index] = z
-            a = torch.where(better, full, a)
-
-    return a
-
-
 def _find_supports(G: Tensor, b: Tensor) -> Tensor:
     # Primal active sets, all pixels at once: each takes its own endmembers in and out, one a round
-    a = _projected_gradient(torch.full_like(b, 1 / len(b)), G, b, 50).mT  # (pixels, endmembers)
-    b, used = b.mT, a > 0
-    todo = torch.arange(len(a), device=a.device)
+    R, N = b.shape
+    tables = _tabulate(G) if R <= ALWAYS or (R <= TABULATED and 2**R <= N) else None
+    bits = 2 ** torch.arange(R, device=b.device)
+    b = b.mT.contiguous()  # (pixels, endmembers)
+    a = project_simplex(_solve_on(torch.ones_like(b).bool(), G, b, tables, bits), dim=1)
+    used = a > 0
+    todo = torch.arange(N, device=b.device)
 
-    for _ in range(20 * len(G)):
+    for _ in range(20 * R):
         x, target, free = a[todo], b[todo], used[todo]
-        z = _solve_masked(free, G, target)
+        z = _solve_on(free, G, target, tables, bits)
 
         # As far as the constraints allow; the endmember that ends the step goes out
         reach = torch.where(z < 0, x / (x - z), float("inf"))
@@ -311,28 +275,40 @@ def _find_supports(G: Tensor, b: Tensor) -> Tensor:
     return (a / a.sum(dim=1, keepdim=True)).mT
 
 
-def _solve_masked(free: Tensor, G: Tensor, b: Tensor) -> Tensor:
-    # As `_solve_on`, for a support of each pixel; a ridge below rounding lets endmembers repeat
+def _solve_on(
+    free: Tensor, G: Tensor, b: Tensor, tables: tuple[Tensor, Tensor] | None, bits: Tensor
+) -> Tensor:
+    # Stationarity and the sum to one, on the support S of each pixel: G_S a + nu 1 = b_S, 1' a = 1
+    if tables is not None:
+        index = (free * bits).sum(dim=1) - 1
+        return (tables[0][index] @ b[:, :, None])[:, :, 0] + tables[1][index]
+
+    right = torch.cat([free * b, b.new_ones(len(b), 1)], dim=1)
+    return torch.linalg.solve(_systems(free, G), right)[:, :-1] * free
+
+
+def _tabulate(G: Tensor) -> tuple[Tensor, Tensor]:
+    # The inverse for every support, where its part of b goes and where the sum to one goes
+    R = len(G)
+    masks = torch.arange(1, 2**R, device=G.device)[:, None] >> torch.arange(R, device=G.device)
+    free = (masks & 1).bool()
+    K = _systems(free, G)
+    inverse = torch.linalg.inv_ex(K).inverse
+    # Where endmembers repeat
+    singular = ~((K @ inverse - torch.eye(R + 1).to(K)).abs().amax(dim=(1, 2)) <= 1e-6)
+    inverse[singular] = torch.linalg.pinv(K[singular], rtol=1e-10, hermitian=True)
+    inverse = inverse[:, :R] * free[:, :, None]
+
+    return inverse[:, :, :R] * free[:, None, :], inverse[:, :, R]
+
+
+def _systems(free: Tensor, G: Tensor) -> Tensor:
+    # A ridge below rounding lets endmembers repeat
     N, R = free.shape
     mask = free.to(G)
     K = G.new_zeros(N, R + 1, R + 1)
     K[:, :R, :R] = mask[:, :, None] * mask[:, None, :] * G
     K[:, :R, :R] += torch.diag_embed(1 - mask) + 1e-14 * torch.eye(R).to(G)
     K[:, :R, R] = K[:, R, :R] = mask
-    right = torch.cat([mask * b, b.new_ones(N, 1)], dim=1)
 
-    return torch.linalg.solve(K, right)[:, :R] * mask
-
-
-def _projected_gradient(a: Tensor, G: Tensor, b: Tensor, steps: int) -> Tensor:
-    # Accelerated, with the momentum restarted by each call
-    step = 1 / torch.linalg.eigvalsh(G)[-1]
-    z, t = a, 1.0
-
-    for _ in range(steps):
-        a_ = project_simplex(z - step * (G @ z - b))
-        t_ = (1 + (1 + 4 * t**2) ** 0.5) / 2
-        z = a_ + (t - 1) / t_ * (a_ - a)
-        a, t = a_, t_
-
-    return a
+    return K
