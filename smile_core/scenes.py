@@ -12,6 +12,7 @@ __all__ = [
     "available",
     "fingerprint",
     "load",
+    "open_image",
     "synthetic",
 ]
 
@@ -23,6 +24,7 @@ from importlib.metadata import version
 from typing import Any
 
 from .data import FILES, HOW_TO_GET, DataUnavailableError, download, downloadable, find, read
+from .images import open_image
 from .scene import Scene, float32
 from .synthetic import add_noise, synthetic
 
