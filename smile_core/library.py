@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from pathlib import Path
 from torch import Tensor
 
+from .data import download, find
 from .envi import find_pair
 from .layouts import in_nanometres, need
 from .metrics import angle
@@ -77,14 +78,22 @@ def read_library(path: str | Path) -> Library:
         path: The path of a library of ENVI (`.sli`, or its header); of a table (`.csv`) whose
             first column has the wavelengths, in nanometres or micrometres, and each other one a
             spectrum, with its name on top; or of the library of the United States Geological
-            Survey as a file of MATLAB, `library_usgs1995.mat` (see data/README.md).
+            Survey as a file of MATLAB, `library_usgs1995.mat` (see data/README.md). Or "usgs" for
+            that one, found or downloaded, mostly minerals; or "earthlib" for the one that comes
+            with the package of this name, of soils, built surfaces and plants.
 
     Returns:
         The library, sorted by wavelength.
 
     Raises:
         ValueError: If the file is missing, of another format, or broken; the message names it.
+        DataUnavailableError: If that of the survey is found nowhere and cannot be downloaded.
     """
+    if path == "earthlib":
+        return _read_earthlib()
+    if path == "usgs":
+        path = find("library_usgs1995.mat") or download("library_usgs1995.mat")
+
     path = Path(path).expanduser()
     try:
         if not path.is_file():
@@ -143,10 +152,13 @@ def name_endmembers(
             f"{library}."
         )
 
+    # Spectra with the same bands at once
     angles = np.empty((M.shape[1], len(candidates)))
-    for j, k in enumerate(candidates):
-        both = shared[:, k]
-        angles[:, j] = angle(M[both], torch.from_numpy(spectra[both, k, None])).numpy()
+    masks, group = np.unique(shared[:, candidates], axis=1, return_inverse=True)
+    for k, both in enumerate(masks.T):
+        same = group.ravel() == k
+        z = torch.from_numpy(spectra[np.ix_(both, candidates[same])])
+        angles[:, same] = angle(M[both][:, :, None], z[:, None]).numpy()
 
     rows = [
         {
@@ -212,6 +224,20 @@ def _read_usgs(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     table = content["datalib"].astype(np.float64)
     names = [bytes(row).decode("latin-1").strip() for row in content["names"].astype(np.uint8)]
     return _blank(table[:, 3:]), 1e3 * table[:, 0], names[3:]
+
+
+def _read_earthlib() -> Library:
+    import earthlib  # slow
+
+    library = earthlib.full_library
+    columns = library.metadata[["LEVEL_3", "NAME", "LEVEL_4"]].to_numpy(str)
+    names = [
+        f"{material.replace('_', ' ')} {name}" + f" ({kind})" * (kind != "measured")
+        for material, name, kind in columns
+    ]
+    wavelengths = np.round(1e3 * library.sensor.band_centers.astype(np.float64))
+
+    return Library(library.data.T.astype(np.float64), wavelengths, tuple(names))
 
 
 def _blank(spectra: np.ndarray) -> np.ndarray:

@@ -107,6 +107,7 @@ def test_usgs() -> None:
     # The endmembers of DC1 are five of its spectra, whose names begin with the materials
     scene = scenes.load("dc1")
     library = read_library(data.find("library_usgs1995.mat"))
+    np.testing.assert_array_equal(read_library("usgs").spectra, library.spectra)
     assert len(library.names) == 498
     assert (np.diff(library.wavelengths) > 0).all()
     table = name_endmembers(0.01 * scene.M, scene.wavelengths, library)
@@ -118,6 +119,18 @@ def test_usgs() -> None:
     # Every other band, and less of them
     table = name_endmembers(scene.M[10:200:2], scene.wavelengths[10:200:2], library, n=1)
     assert [name.split()[0].lower() for name in table.name] == list(scene.materials)
+
+
+def test_earthlib() -> None:
+    # The synthetic scene is made of its spectra
+    scene = scenes.load("synthetic")
+    library = read_library("earthlib")
+    assert len(library.names) == 7261
+    table = name_endmembers(scene.M, scene.wavelengths, library, n=1)
+    assert (table.angle < 1e-6).all()
+    for material, name in zip(scene.materials, table.name, strict=True):
+        assert name.startswith(material.split()[0])
+        assert ("(simulated)" in name) == ("(simulated)" in material)
 
 
 @pytest.mark.data("samson", "dc1")
