@@ -131,7 +131,7 @@ def write_spectra(
 def _check_names(names: Sequence[str] | None, R: int) -> list[str]:
     names = [f"endmember {k + 1}" for k in range(R)] if names is None else list(names)
     for name in names:
-        if not isinstance(name, str) or not name.strip() or set(name) & set("{}=\r\n"):
+        if not isinstance(name, str) or not name.strip() or set(name) & set("{}\r\n"):
             raise ValueError(f"A name should be a line of text without braces, got {name!r}.")
     if len(names) != R or len(set(names)) != R:
         raise ValueError(f"There should be {R} different names, one each, got {names}.")
