@@ -79,7 +79,7 @@ def read_envi(header: Path, data: Path) -> Image:
     # What the header announces must be there
     shape = tuple(int(fields[key]) for key in ("bands", "lines", "samples"))
     offset = int(fields.get("header offset", 0))
-    size = int(np.prod(shape, dtype=object)) * np.dtype(envi.envi_to_dtype[kind]).itemsize
+    size = math.prod(shape) * np.dtype(envi.envi_to_dtype[kind]).itemsize
     if min(shape) < 1 or offset < 0 or offset + size > data.stat().st_size:
         raise ValueError(
             f"The header announces (bands, lines, samples) = {shape}, that is {offset + size} "

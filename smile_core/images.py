@@ -29,7 +29,15 @@ from typing import Any
 
 from .envi import find_pair, read_envi
 from .image import Image, Place
-from .layouts import NAMES, bands_first, check_size, choose, in_nanometres, need
+from .layouts import (
+    WAVELENGTHS,
+    bands_first,
+    check_size,
+    choose,
+    find_vector,
+    in_nanometres,
+    need,
+)
 from .products import SUFFIXES, read_product
 
 # "450.5 nm", "band 1 (0.45 Micrometers)"
@@ -78,15 +86,14 @@ def _open(
     if not path.is_file():
         raise ValueError("There is no such file.")
     if suffix in SUFFIXES:
-        return read_product(path, *options)
+        image = read_product(path, *options)
     elif suffix == ".mat":
-        return _read_matlab(path, *options)
+        image = _read_matlab(path, *options)
     elif suffix in (".npy", ".npz"):
-        return _read_numpy(path, *options)
-
-    if variable is not None or axis is not None:
+        image = _read_numpy(path, *options)
+    elif variable is not None or axis is not None:
         raise ValueError("`variable` and `axis` are for files of MATLAB, NumPy and HDF5.")
-    if suffix in (".tif", ".tiff"):
+    elif suffix in (".tif", ".tiff"):
         image = _read_geotiff(path)
     elif suffix == ".sli":
         raise ValueError("It is a library of spectra: smile_core.library.read_library reads it.")
@@ -174,10 +181,10 @@ def _read_matlab(
     shapes = {k: v[0] for k, v in kinds.items() if re.fullmatch(r"u?int\d+|single|double", v[1])}
     name = choose(shapes, variable)
     check_size(path, shapes[name], np.dtype(np.uint8))
-    vectors = [k for k in shapes if k.lower() in NAMES] if wavelengths is None else []
-    arrays = scipy.io.loadmat(path, variable_names=[name, *vectors[:1]])
-    if vectors:
-        wavelengths = in_nanometres(arrays[vectors[0]].ravel())
+    found = find_vector(shapes, WAVELENGTHS, shapes[name]) if wavelengths is None else None
+    arrays = scipy.io.loadmat(path, variable_names=[name] if found is None else [name, found])
+    if found is not None:
+        wavelengths = in_nanometres(arrays[found].ravel())
 
     return Image(bands_first(arrays[name], wavelengths, axis), path, wavelengths=wavelengths)
 
@@ -191,9 +198,10 @@ def _read_numpy(
     else:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        array = arrays[choose({k: v.shape for k, v in arrays.items()}, variable)]
-        vectors = [v for k, v in arrays.items() if k.lower() in NAMES]
-        if wavelengths is None and vectors:
-            wavelengths = in_nanometres(vectors[0].ravel())
+        shapes = {name: array.shape for name, array in arrays.items()}
+        array = arrays[choose(shapes, variable)]
+        found = find_vector(shapes, WAVELENGTHS, array.shape)
+        if wavelengths is None and found is not None:
+            wavelengths = in_nanometres(arrays[found].ravel())
 
     return Image(bands_first(array, wavelengths, axis), path, wavelengths=wavelengths)

@@ -3,17 +3,26 @@ r"""Layouts: which array of a file is the image, and which of its axes has the b
 Files of MATLAB, NumPy and HDF5 hold arrays with names, and do not say what they are.
 """
 
-__all__ = ["NAMES", "bands_first", "check_size", "choose", "in_nanometres", "need"]
+__all__ = [
+    "WAVELENGTHS",
+    "bands_first",
+    "check_size",
+    "choose",
+    "find_vector",
+    "in_nanometres",
+    "need",
+]
 
 import importlib
+import math
 import numpy as np
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 
 #: How arrays of wavelengths are called, in lower case.
-NAMES = ("wavelength", "wavelengths", "wavelengths_nm", "wl", "lambda", "band_centers")
+WAVELENGTHS = ("wavelength", "wavelengths", "wavelengths_nm", "wl", "lambda", "band_centers")
 
 # Of one micrometre or nanometre, and of numbers that can only be micrometres
 UNITS = {"nm": 1.0, "nanomet": 1.0, "um": 1e3, "μm": 1e3, "µm": 1e3, "micro": 1e3}
@@ -71,6 +80,28 @@ def choose(shapes: Mapping[str, tuple[int, ...]], variable: str | None) -> str:
     return cubes[0]
 
 
+def find_vector(
+    shapes: Mapping[str, tuple[int, ...]], names: Collection[str], image: tuple[int, ...]
+) -> str | None:
+    r"""Finds what a file says of the bands of an image.
+
+    Args:
+        shapes: The shape of each array of numbers, by its name.
+        names: How it may be called, in lower case and without groups.
+        image: The shape of the image: one of its axes should be as long.
+
+    Returns:
+        The name of the first such array, `None` if there is none.
+    """
+    for name, shape in shapes.items():
+        length = max(shape, default=0)
+        if name.rpartition("/")[2].lower() in names and math.prod(shape) == length > 1:
+            if length in image:
+                return name
+
+    return None
+
+
 def bands_first(array: np.ndarray, wavelengths: np.ndarray | None, axis: int | None) -> np.ndarray:
     r"""Moves the axis of the bands to the front.
 
@@ -125,7 +156,7 @@ def check_size(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     Raises:
         ValueError: If the file is too small.
     """
-    size, there = int(np.prod(shape, dtype=object)) * dtype.itemsize, path.stat().st_size
+    size, there = math.prod(shape) * dtype.itemsize, path.stat().st_size
     if size > RATIO * there:
         raise ValueError(
             f"It announces {size} bytes of shape {shape}, which the {there} bytes of the file "

@@ -14,7 +14,8 @@ Links to other files, and arrays whose numbers lie in other files, are not follo
 References:
     | PRISMA Products Specification Document, issue 2.3 (Agenzia Spaziale Italiana, 2020)
     | https://prisma.asi.it/missionselect/docs/PRISMA%20Product%20Specifications_Is2_3.pdf
-    | EMIT L2A Algorithm: Surface Reflectance and Scene Content Masks (Thompson et al., 2022)
+    | EMIT L2A Estimated Surface Reflectance and Uncertainty and Masks, version 1 (Green et al.,
+      2023)
     | https://doi.org/10.5067/EMIT/EMITL2ARFL.001
 """
 
@@ -27,7 +28,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .image import Image, Place
-from .layouts import NAMES, bands_first, check_size, choose, in_nanometres, need
+from .layouts import (
+    WAVELENGTHS,
+    bands_first,
+    check_size,
+    choose,
+    find_vector,
+    in_nanometres,
+    need,
+)
 
 if TYPE_CHECKING:
     from h5py import Dataset, File
@@ -37,6 +46,15 @@ SUFFIXES = (".nc", ".nc4", ".h5", ".hdf5", ".he5")
 
 PRISMA = re.compile(r"HDFEOS/SWATHS/PRS_L2[BCD]_HCO/Data Fields/(VNIR|SWIR)_Cube")
 PRISMA_PIXEL = 30.0
+
+SCALE = (
+    "scale_factor",
+    "add_offset",
+    "_FillValue",
+    "missing_value",
+    "Scale_Factor",
+    "Data_Ignore_Value",
+)
 
 GOOD = ("good_wavelengths", "good_bands")
 
@@ -76,26 +94,20 @@ def read_product(
         shapes = {k: v.shape[::-1] if matlab else v.shape for k, v in arrays.items()}
         name = choose(shapes, variable)
         cube = _read_array(path, arrays[name])
-        vectors = {
-            k.rpartition("/")[2].lower(): array
-            for k, array in arrays.items()
-            if max(array.shape, default=0) == array.size > 1
-        }
-        if wavelengths is None:
-            found = next((vectors[k] for k in NAMES if k in vectors), None)
-            if found is not None:
-                unit = _text(found.attrs.get("units", ""))
-                wavelengths = in_nanometres(_read_array(path, found).ravel(), unit)
+        found = find_vector(shapes, WAVELENGTHS, cube.shape)
+        if wavelengths is None and found is not None:
+            unit = _text(arrays[found].attrs.get("units", ""))
+            wavelengths = in_nanometres(_read_array(path, arrays[found]).ravel(), unit)
         pixels = bands_first(cube.T if matlab else cube, wavelengths, axis)
-        good = next((vectors[k] for k in GOOD if k in vectors), None)
+        good = find_vector(shapes, GOOD, pixels.shape[:1])
 
         return Image(
             pixels=pixels,
             path=path,
             wavelengths=wavelengths,
-            good=None if good is None else _read_array(path, good).ravel() != 0,
+            good=None if good is None else _read_array(path, arrays[good]).ravel() != 0,
             **_read_scale(arrays[name], len(pixels)),
-            place=_read_place(file, arrays[name]),
+            place=_read_place(arrays, name),
         )
 
 
@@ -120,11 +132,11 @@ def _read_array(path: Path, array: "Dataset") -> np.ndarray:
 
 
 def _read_scale(array: "Dataset", B: int) -> dict[str, Any]:
-    attributes = {k: _number(array.attrs[k]) for k in array.attrs}
-    gain, offset = attributes.get("scale_factor"), attributes.get("add_offset")
-    if gain is None and attributes.get("Scale_Factor"):  # the observatory's, which divides
-        gain = 1 / attributes["Scale_Factor"]
-    none = [attributes.get(k) for k in ("_FillValue", "missing_value", "Data_Ignore_Value")]
+    numbers = {key: _number(array.attrs[key]) for key in SCALE if key in array.attrs}
+    gain, offset = numbers.get("scale_factor"), numbers.get("add_offset")
+    if gain is None and numbers.get("Scale_Factor"):  # the observatory's, which divides
+        gain = 1 / numbers["Scale_Factor"]
+    none = [numbers.get(key) for key in ("_FillValue", "missing_value", "Data_Ignore_Value")]
 
     return {
         "gains": None if gain is None else np.full(B, gain),
@@ -133,10 +145,10 @@ def _read_scale(array: "Dataset", B: int) -> dict[str, Any]:
     }
 
 
-def _read_place(file: "File", array: "Dataset") -> Place | None:
-    # As GDAL and xarray write it
-    name = _text(array.attrs.get("grid_mapping", ""))
-    mapping = array.parent.get(name) if name else None
+def _read_place(arrays: dict[str, "Dataset"], name: str) -> Place | None:
+    # As GDAL and xarray write it, in an array beside the image
+    beside = _text(arrays[name].attrs.get("grid_mapping", ""))
+    mapping = arrays.get((name.rpartition("/")[0] + "/" + beside).lstrip("/"))
     if mapping is None or "GeoTransform" not in mapping.attrs:
         return None
 

@@ -150,6 +150,10 @@ def test_matlab(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(image.pixels, FIRST)
     assert image.wavelengths == pytest.approx(NM)
 
+    # A parameter of this name says nothing of the bands
+    scipy.io.savemat(path, {"Y": CUBE, name: 0.1})
+    assert open_image(path).wavelengths is None
+
     # Bands first, as the wavelengths tell
     scipy.io.savemat(path, {"Y": FIRST, name: NM})
     np.testing.assert_array_equal(open_image(path).pixels, FIRST)

@@ -5,7 +5,7 @@ import pytest
 
 from pathlib import Path
 
-from smile_core.layouts import bands_first, check_size, choose, in_nanometres, need
+from smile_core.layouts import bands_first, check_size, choose, find_vector, in_nanometres, need
 
 
 def test_need() -> None:
@@ -26,6 +26,15 @@ def test_choose() -> None:
         choose({"a": (1, 2, 3), "b": (1, 2, 3)}, None)
     with pytest.raises(ValueError, match="holds 0, and the arrays are none"):
         choose({}, None)
+
+
+def test_find_vector() -> None:
+    # Neither a parameter of this name, nor what is as long as no axis, nor a table
+    names, image = ("wavelength", "lambda"), (3, 4, 5)
+    shapes = {"lambda": (1, 1), "wavelength": (7,), "a/Lambda": (4, 5), "b/waveLength": (1, 4)}
+    assert find_vector(shapes, names, image) == "b/waveLength"
+    assert find_vector(shapes, ("wl",), image) is None
+    assert find_vector({}, names, image) is None
 
 
 def test_bands_first() -> None:

@@ -106,6 +106,10 @@ def test_prisma(tmp_path: Path) -> None:
     write_prisma(path, **{f"Product_LRcorner_{k}": v for k, v in edges.items()})
     assert open_image(path).place.transform == (30.0, 0.0, 500015.0, 0.0, -30.0, 5000015.0)
 
+    # Better wavelengths
+    nm = np.arange(500.0, 507.0)
+    assert open_image(path, wavelengths=nm).wavelengths.tolist() == nm.tolist()
+
     # Of a lower level
     write_prisma(path, Epsg_Code=None)
     assert open_image(path).place is None
@@ -177,6 +181,14 @@ def test_points_elsewhere(tmp_path: Path) -> None:
     for variable in (None, "x"):
         with pytest.raises(ValueError, match="the arrays are none"):
             open_image(path, variable=variable)
+
+    with h5py.File(secret, "a") as file:
+        file["place"] = 0
+        file["place"].attrs["GeoTransform"] = "1 2 3 4 5 6"
+    with h5py.File(path, "w") as file:
+        file["x"], file["place"] = CUBE, h5py.ExternalLink(str(secret), "place")
+        file["x"].attrs["grid_mapping"] = "place"
+    assert open_image(path).place is None
 
     outside = [(str(tmp_path / "secret.h5"), 0, CUBE.nbytes)]
     with h5py.File(path, "w") as file:
