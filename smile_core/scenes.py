@@ -7,6 +7,7 @@ scenes come through `smile_core.data`; the synthetic scene is made by `smile_cor
 __all__ = [
     "HOW_TO_GET",
     "SCENES",
+    "SIZES",
     "DataUnavailableError",
     "Scene",
     "available",
@@ -35,6 +36,15 @@ SCENES = {
     "dc1": ("dc1_Yclean.mat", "dc1_abundance240.mat", "library_usgs1995.mat"),
     "cuprite": ("cuprite_crop50x90x188.mat", "cuprite_gt_end12.mat"),
     "synthetic": (),
+}
+
+#: The bands, rows, cols and endmembers of each scene.
+SIZES = {
+    "samson": (156, 95, 95, 3),
+    "jasper": (198, 100, 100, 4),
+    "dc1": (224, 75, 75, 5),
+    "cuprite": (188, 50, 90, 12),
+    "synthetic": (180, 64, 64, 4),
 }
 
 # Rows 1 to 5 of the abundances of DC1: each spectrum of its own library equals, to the last bit,
