@@ -1,5 +1,6 @@
 r"""Tests for the files of the project that hold each other up: packages, notebooks, sizes."""
 
+import itertools
 import nbformat
 import os
 import pytest
@@ -42,7 +43,7 @@ def test_constraints_meet_requirements(python: str) -> None:
             assert operator == "=="
 
     extras = PROJECT["optional-dependencies"]
-    for line in [*PROJECT["dependencies"], *extras["geo"], *extras["test"], *extras["lint"]]:
+    for line in [*PROJECT["dependencies"], *itertools.chain(*extras.values())]:
         requirement = Requirement(line)
         if requirement.name == PROJECT["name"]:  # with an extra of its own
             assert requirement.extras <= set(extras)
