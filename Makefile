@@ -7,7 +7,7 @@ REPRODUCE := -m smile_core.reproduce \
 	$(if $(PROFILE),--profile $(PROFILE)) $(if $(ONLY),--only $(ONLY)) \
 	$(if $(FORCE),--force) $(if $(JOBS),--jobs $(JOBS))
 
-.PHONY: help reproduce test notebooks lint bench lab clean
+.PHONY: help reproduce test notebooks report lint bench lab clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,14 +15,18 @@ help:  ## Show this list
 reproduce:  ## Run the notebooks, print the claims [PROFILE=full] [ONLY=01,08] [FORCE=1] [JOBS=2]
 	@$(RUN) $(REPRODUCE)
 
-test:  ## Test the package and the notebooks
-	@$(RUN) -m pytest
+test:  ## Check style and spelling, test the package, the notebooks and the report
+	@$(RUN) --extra lint -m pytest
 
 notebooks:  ## Refresh notebooks/*.ipynb from notebooks/*.py [ONLY=01,08] [FORCE=1] [JOBS=2]
 	@$(RUN) $(REPRODUCE) --publish
 
+report:  ## Make one HTML book of the notebooks, to read offline [PROFILE=full]
+	@$(RUN) --extra report -m smile_core report $(if $(PROFILE),--profile $(PROFILE))
+
 lint:  ## Check style and spelling
 	@$(RUN) --extra lint -m ruff check
+	@$(RUN) --extra lint -m ruff format --check
 	@$(RUN) --extra lint -m codespell_lib
 
 bench:  ## Measure errors and seconds on the real scenes (half an hour) [SEEDS=5]

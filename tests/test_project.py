@@ -1,12 +1,16 @@
 r"""Tests for the files of the project that hold each other up: packages, notebooks, sizes."""
 
 import itertools
+import json
+import matplotlib
+import matplotlib.pyplot as plt
 import nbformat
 import os
 import pytest
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 import yaml
 
@@ -92,6 +96,61 @@ def test_commands() -> None:
     )
 
 
+# Habits
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check"], ["ruff", "format", "--check"], ["codespell_lib"]],
+    ids=["style", "format", "spelling"],
+)
+def test_lint(command: list[str]) -> None:
+    pytest.importorskip(command[0], reason="the extra 'lint' is not installed")
+    ran = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+    # What `make lint` runs
+    lint = (ROOT / "Makefile").read_text("utf-8").split("\nlint:", 1)[1].split("\n\n", 1)[0]
+    assert f"-m {' '.join(command)}\n" in lint + "\n"
+
+
+@pytest.mark.parametrize("place", ["README.md", "CONTRIBUTING.md"])
+def test_targets_are_there(place: str) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    text = (ROOT / place).read_text("utf-8")
+    named = re.findall(r"(?:`|^|\$ )(?:[A-Z_]+=\S+ )?make ([a-z]+)", text, re.MULTILINE)
+    assert named and set(named) <= set(targets)
+
+
+def test_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    releases = re.findall(r"^## \[(\S+)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
+    assert releases[0] == ("Unreleased", "")
+    assert all(date for _, date in releases[1:])
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds
+
+
+def test_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a contributor starts from runs, here without a kernel and on what needs no data
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.setenv("SMILE_CACHE", str(tmp_path))
+    text = "\n".join(cell.source for cell in code(read(ROOT / "notebooks" / "template.py")))
+    smaller = {'"samson"': '"synthetic"', "int = 32": "int = 12", "int = 20": "int = 2"}
+    for before, after in smaller.items():
+        assert before in text
+        text = text.replace(before, after)
+    with matplotlib.rc_context({"backend": "agg"}):
+        exec(text, {})
+        plt.close("all")
+
+    record = json.loads((tmp_path / "figures" / "quick" / "NN_name.json").read_text("utf-8"))
+    assert record["claims"][0]["holds"] and record["figures"] == ["NN_name"]
+
+
 # Notebooks
 
 
@@ -142,7 +201,9 @@ def test_notebook_names_no_place(source: Path, committed: NotebookNode) -> None:
             assert found is None, f"Cell {cell.id}: {text[found.start() :][:80]}"
 
 
-@notebooks
+@pytest.mark.parametrize(
+    "source", [*NOTEBOOKS, ROOT / "notebooks" / "template.py"], ids=lambda path: path.stem
+)
 def test_notebook_shape(source: Path, tmp_path: Path) -> None:
     nb = read(source)
     path = tmp_path / "nb.ipynb"
