@@ -28,8 +28,18 @@ document.addEventListener("DOMContentLoaded", () => {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   setTheme(remembered.get("theme") ?? (dark ? "dark" : "light"));
   setCode(remembered.get("code") === "hidden");
+
+  // The list of pages shows the present one; on a phone, it leaves once a link is followed
   const pages = document.getElementById("pages");
-  pages.scrollTop = pages.querySelector("[aria-current]").offsetTop - pages.clientHeight / 4;
+  const reveal = () => {
+    const here = pages.querySelector("[aria-current]");
+    pages.scrollTop = here.offsetTop - pages.clientHeight / 4;
+  };
+  reveal();
+  pages.addEventListener("toggle", reveal);
+  pages.addEventListener("click", (event) => {
+    if (event.target.closest("a") && pages.matches(":popover-open")) pages.hidePopover();
+  });
 
   document.getElementById("theme").addEventListener("click", () => {
     const theme = root.style.colorScheme === "dark" ? "light" : "dark";
