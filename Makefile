@@ -22,7 +22,7 @@ notebooks:  ## Refresh notebooks/*.ipynb from notebooks/*.py [ONLY=01,08] [FORCE
 	@$(RUN) $(REPRODUCE) --publish
 
 report:  ## Make one HTML book of the notebooks, to read offline [PROFILE=full]
-	@$(RUN) --extra report -m smile_core report $(if $(PROFILE),--profile $(PROFILE))
+	@$(RUN) -m smile_core report $(if $(PROFILE),--profile $(PROFILE))
 
 lint:  ## Check style and spelling
 	@$(RUN) --extra lint -m ruff check

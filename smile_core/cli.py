@@ -22,17 +22,16 @@ import sys
 import time
 import warnings
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-# What takes long to load is loaded by the command that needs it: help comes at once
-if TYPE_CHECKING:
-    from .result import Unmixing
+from typing import Any
 
 MODES = ("self", "single")
 CONVENTIONS = ("auto", "share", "area", "plain")
 FORMATS = ("envi", "geotiff")
+
+# What writes the maps
+PACKAGES = {".hdr": "spectral.io.envi", ".tif": "rasterio"}
 
 # The folder, in that of the results, of files that are being written
 UNFINISHED = ".unfinished"
@@ -49,7 +48,9 @@ examples:
 examples:
   smile unmix scene.hdr -r 4 -o result               four materials, ENVI in, ENVI out
   smile unmix scene.tif -r auto -o result            their number is estimated: a guess
-  smile unmix cube.npy -r 3 --scale 4 --mode single -o result --format geotiff
+  smile unmix EMIT_L2A_RFL.nc -r 5 -o result --format geotiff
+  smile unmix cube.npy -r 3 --axis 0 -o result       bands first; most have them last
+  smile unmix scene.hdr -r 4 --scale 4 --mode single -o result
   smile unmix scene.hdr -r 4 -o result --json --quiet | python -m json.tool
 
 OUT then holds
@@ -136,7 +137,9 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     unmix = add("unmix", "Unmix an image of one's own", run=_unmix)
-    unmix.add_argument("image", type=Path, metavar="IMAGE", help="path of the image")
+    unmix.add_argument(
+        "image", type=Path, metavar="IMAGE", help="ENVI, GeoTIFF, HDF5, NetCDF, MATLAB or NumPy"
+    )
     unmix.add_argument(
         "-r",
         "--endmembers",
@@ -170,6 +173,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     unmix.add_argument(
         "--format", choices=FORMATS, help="format of the maps (that of the image, else envi)"
+    )
+    unmix.add_argument("--variable", metavar="NAME", help="the image in a file of several arrays")
+    unmix.add_argument(
+        "--axis",
+        type=int,
+        choices=(0, 1, 2),
+        help="axis of the bands in a file of MATLAB, NumPy or HDF5 (what fits, else 2)",
     )
     unmix.add_argument("--seed", type=_at_least(0), default=0, help="seed (%(default)s)")
     unmix.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (%(default)s)")
@@ -215,18 +225,25 @@ def _unmix(args: argparse.Namespace) -> dict[str, Any]:
             f"The folder '{args.output}' is not empty: --force replaces results."
         )
 
-    # torch takes seconds
+    # What takes seconds to load is loaded here: help comes at once
     import matplotlib
 
+    from .image import prepare
+    from .layouts import need
+    from .scenes import open_image
     from .unmixing import unmix
+    from .writing import write_maps, write_spectra
 
-    image = _read(args.image)
-    bands, rows, cols = image.shape
-    _say(args, f"{args.image}: {bands} bands, {rows} x {cols} pixels")
+    suffix = ".tif" if (args.format or _format(args.image)) == "geotiff" else ".hdr"
+    need(PACKAGES[suffix])  # to learn before the work that it is missing
+    image = open_image(args.image, variable=args.variable, axis=args.axis)
+    _say(args, str(image))
+    prepared = prepare(image)
+    _say(args, prepared.message)
 
     with _staging(args.output) as folder:
         result = unmix(
-            image,
+            prepared.cube,
             args.endmembers,
             scale=args.scale,
             mode=args.mode,
@@ -234,20 +251,31 @@ def _unmix(args: argparse.Namespace) -> dict[str, Any]:
             seed=args.seed,
             device=args.device,
             threads=args.threads,
-            progress=(lambda *_: None) if args.quiet else None,
+            progress=_progress(args),
         )
 
         matplotlib.use("agg")  # no window
         result.save(folder / "result.npz")
         result.plot().savefig(folder / "result.png", dpi=150)
+        write_spectra(folder / "endmembers.csv", result.M, image, prepared.bands)
+        write_maps(folder / f"abundances{suffix}", result, image, resolution="low")
+        write_maps(folder / f"abundances_hr{suffix}", result, image, resolution="high")
 
         names = sorted(path.name for path in folder.iterdir())
         summary = {
             "image": str(args.image),
-            "bands": bands,
-            "rows": rows,
-            "cols": cols,
-            **_facts(result),
+            "bands": len(prepared.bands),
+            "rows": prepared.cube.shape[1],
+            "cols": prepared.cube.shape[2],
+            "endmembers": result.M.shape[1],
+            "scale": result.scale,
+            "mode": result.mode,
+            "convention": result.convention,
+            "seed": result.seed,
+            "device": result.device,
+            "dead_pixels": int(result.dead.sum()),
+            "largest_gap": float(result.gap.max()),
+            "seconds_of_stages": result.seconds,
             "paths": [str(args.output / name) for name in [*names, "summary.json"]],
         }
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
@@ -259,26 +287,6 @@ def _unmix(args: argparse.Namespace) -> dict[str, Any]:
     )
 
     return summary
-
-
-def _read(path: Path) -> Any:
-    import numpy as np
-
-    return np.load(path, allow_pickle=False)
-
-
-def _facts(result: "Unmixing") -> dict[str, Any]:
-    return {
-        "endmembers": result.M.shape[1],
-        "scale": result.scale,
-        "mode": result.mode,
-        "convention": result.convention,
-        "seed": result.seed,
-        "device": result.device,
-        "dead_pixels": int(result.dead.sum()),
-        "largest_gap": float(result.gap.max()),
-        "seconds_of_stages": result.seconds,
-    }
 
 
 def _scenes(args: argparse.Namespace) -> dict[str, Any]:
@@ -316,6 +324,24 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
     _say(args, f"{summary['pages']} pages, {summary['bytes'] / 1e6:.1f} MB: {summary['page']}")
 
     return summary
+
+
+def _progress(args: argparse.Namespace) -> Callable[[str, int, int], None] | None:
+    if sys.stderr.isatty() and not args.quiet:
+        return None  # bars, of unmix itself
+
+    stages = []
+
+    def show(stage: str, done: int, total: int) -> None:
+        if stage not in stages:
+            stages.append(stage)
+            _say(args, f"{stage} ...")
+
+    return show
+
+
+def _format(image: Path) -> str:
+    return "geotiff" if image.suffix.lower() in (".tif", ".tiff") else "envi"
 
 
 def _occupied(folder: Path) -> bool:

@@ -28,11 +28,12 @@ COMMAND = [sys.executable, "-m", "smile_core"]
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     # Two materials, each somewhere alone
+    pytest.importorskip("spectral", reason="the extra 'geo' is not installed")
     rng = np.random.default_rng(0)
     M, a = rng.uniform(0.1, 0.9, (6, 2)), rng.uniform(size=(5, 4))
     a.flat[:2] = 0, 1
     path = tmp_path / "two.npy"
-    np.save(path, np.einsum("br,rhw->bhw", M, np.stack([a, 1 - a])))
+    np.save(path, np.einsum("br,rhw->hwb", M, np.stack([a, 1 - a])))
 
     return path
 
@@ -50,21 +51,55 @@ def test_unmix(image: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert unmix(image, out, "--scale", "3", "--convention", "plain", "--seed", "7") == 0
     said = capsys.readouterr()
     assert said.out == ""
-    assert "6 bands, 5 x 4 pixels" in said.err and str(out) in said.err
+    assert (
+        "6 bands, 5 x 4 pixels" in said.err
+        and "6 of 6 bands are used" in said.err
+        and str(out) in said.err
+    )
 
     # The result is that of these options
     result = Unmixing.load(out / "result.npz")
     options = {"scale": 3, "mode": "single", "convention": "plain", "seed": 7}
-    expected = smile_core.unmix(np.load(image), 2, **options)
+    expected = smile_core.unmix(np.moveaxis(np.load(image), 2, 0), 2, **options)
     for name in ("M", "a", "a_hr", "gap"):
         torch.testing.assert_close(getattr(result, name), getattr(expected, name))
     assert result.a_hr.shape == (2, 15, 12)
     assert {name: getattr(result, name) for name in options} == options
 
+    # The maps are those of the result, band by band
+    for name, a in (("abundances", result.a), ("abundances_hr", result.a_hr)):
+        header = (out / f"{name}.hdr").read_text("utf-8")
+        assert "endmember 1" in header and "interleave = bsq" in header
+        pixels = np.fromfile(out / f"{name}.img", np.float32)
+        assert np.array_equal(pixels, a.float().numpy().ravel())
+    assert len((out / "endmembers.csv").read_text("utf-8").splitlines()) == 7
+
     # What was found is named, all of it is there, and nothing else
     summary = json.loads((out / "summary.json").read_text("utf-8"))
     assert {Path(path) for path in summary["paths"]} == set(out.iterdir())
     assert summary["largest_gap"] == result.gap.max()
+
+
+def test_unmix_geotiff(image: Path, out: Path) -> None:
+    # What comes as GeoTIFF goes as GeoTIFF, to where it was
+    rasterio = pytest.importorskip("rasterio", reason="the extra 'geo' is not installed")
+    pixels = np.moveaxis(np.load(image), 2, 0).astype(np.float32)
+    shape = {"count": 6, "height": 5, "width": 4, "dtype": "float32", "crs": "EPSG:32610"}
+    transform = rasterio.Affine(30, 0, 5e5, 0, -30, 4e6)
+    path = image.with_suffix(".tif")
+    with rasterio.open(path, "w", driver="GTiff", transform=transform, **shape) as file:
+        file.write(pixels)
+
+    assert unmix(path, out, "--scale", "3", "--quiet") == 0
+    for name, size in (("abundances", 30), ("abundances_hr", 10)):
+        with rasterio.open(out / f"{name}.tif") as file:
+            assert file.crs == "EPSG:32610"
+            assert file.transform == rasterio.Affine(size, 0, 5e5, 0, -size, 4e6)
+            assert np.allclose(file.read().sum(axis=0), 1, atol=1e-5)
+
+    # Or as asked for
+    assert unmix(path, out, "--force", "--format", "envi", "--quiet") == 0
+    assert (out / "abundances.hdr").exists()
 
 
 def test_unmix_json(image: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,7 +116,7 @@ def test_unmix_json(image: Path, out: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_unmix_warns(image: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pixels = np.load(image)
-    pixels[:, 2, 2] = 0
+    pixels[2, 2] = 0
     np.save(image, pixels)
     assert unmix(image, out) == 0
     assert "smile: warning: 1 of 20 pixels are dead" in capsys.readouterr().err
@@ -214,7 +249,7 @@ def test_sizes_are_those_of_the_scenes(name: str) -> None:
 def test_killed(kind: signal.Signals, tmp_path: Path, out: Path) -> None:
     # Long work, of which nothing may be left half done
     path = tmp_path / "noise.npy"
-    np.save(path, np.random.default_rng(0).uniform(size=(50, 64, 64)))
+    np.save(path, np.random.default_rng(0).uniform(size=(64, 64, 50)))
     command = [*COMMAND, "unmix", str(path), "-r", "3", "-o", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (out / cli.UNFINISHED).exists():
@@ -231,6 +266,6 @@ def test_killed(kind: signal.Signals, tmp_path: Path, out: Path) -> None:
         assert err.endswith("smile: interrupted\n") and "Traceback" not in err
 
     # What is left does not stand in the way
-    np.save(path, np.load(path)[:4, :3, :3])
+    np.save(path, np.load(path)[:4, :4, :5])
     assert unmix(path, out, "--quiet") == 0
     assert not (out / cli.UNFINISHED).exists()
