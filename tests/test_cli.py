@@ -1,5 +1,6 @@
 r"""Tests for the smile_core.cli module."""
 
+import importlib
 import json
 import numpy as np
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import torch
 
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import get_args
 import smile_core
 
 from smile_core import cli
+from smile_core.bootstrap import ROOT
 from smile_core.checks import Mode
 from smile_core.cli import main
 from smile_core.mixing import Convention
@@ -204,6 +207,17 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert said.out.startswith("usage: ") and said.err == ""
     assert command == ["reproduce"] or "example" in said.out
     assert max(map(len, said.out.splitlines())) <= 100
+
+
+def test_command_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    [(name, target)] = project["scripts"].items()
+    module, _, function = target.partition(":")
+    assert name == "smile" and getattr(importlib.import_module(module), function) is main
+
+    # Nor does it need to be
+    ran = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("usage: smile ")
 
 
 def test_help_needs_no_torch() -> None:
