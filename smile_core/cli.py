@@ -50,7 +50,7 @@ examples:
   smile unmix scene.tif -r auto -o result            their number is estimated: a guess
   smile unmix EMIT_L2A_RFL.nc -r 5 -o result --format geotiff
   smile unmix cube.npy -r 3 --axis 0 -o result       bands first; most have them last
-  smile unmix scene.hdr -r 4 --scale 4 --mode single -o result
+  smile unmix scene.hdr -r 4 --scale 4 --library minerals.sli -o result
   smile unmix scene.hdr -r 4 -o result --json --quiet | python -m json.tool
 
 OUT then holds
@@ -58,6 +58,7 @@ OUT then holds
   abundances*      one band for each endmember, with the map information of the image
   abundances_hr*   the same, --scale times finer
   endmembers.csv   their spectra
+  names.csv        with --library: the three nearest of its spectra, and their angles
   result.png       a picture of all that
   summary.json     what --json prints
 """,
@@ -174,6 +175,12 @@ def _parser() -> argparse.ArgumentParser:
     unmix.add_argument(
         "--format", choices=FORMATS, help="format of the maps (that of the image, else envi)"
     )
+    unmix.add_argument(
+        "--library",
+        type=Path,
+        metavar="PATH",
+        help="spectra to compare the endmembers with: ENVI .sli, CSV or the USGS library of 1995",
+    )
     unmix.add_argument("--variable", metavar="NAME", help="the image in a file of several arrays")
     unmix.add_argument(
         "--axis",
@@ -230,16 +237,20 @@ def _unmix(args: argparse.Namespace) -> dict[str, Any]:
 
     from .image import prepare
     from .layouts import need
+    from .library import name_endmembers, read_library
     from .scenes import open_image
     from .unmixing import unmix
     from .writing import write_maps, write_spectra
 
     suffix = ".tif" if (args.format or _format(args.image)) == "geotiff" else ".hdr"
     need(PACKAGES[suffix])  # to learn before the work that it is missing
+    library = None if args.library is None else read_library(args.library)
     image = open_image(args.image, variable=args.variable, axis=args.axis)
     _say(args, str(image))
     prepared = prepare(image)
     _say(args, prepared.message)
+    if library is not None and prepared.wavelengths is None:
+        raise ValueError(f"To compare '{args.image}' with a library, its wavelengths are needed.")
 
     with _staging(args.output) as folder:
         result = unmix(
@@ -258,6 +269,9 @@ def _unmix(args: argparse.Namespace) -> dict[str, Any]:
         result.save(folder / "result.npz")
         result.plot().savefig(folder / "result.png", dpi=150)
         write_spectra(folder / "endmembers.csv", result.M, image, prepared.bands)
+        if library is not None:
+            near = name_endmembers(result.M, prepared.wavelengths, library)
+            near.to_csv(folder / "names.csv", index=False)
         write_maps(folder / f"abundances{suffix}", result, image, resolution="low")
         write_maps(folder / f"abundances_hr{suffix}", result, image, resolution="high")
 

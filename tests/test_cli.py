@@ -105,6 +105,33 @@ def test_unmix_geotiff(image: Path, out: Path) -> None:
     assert (out / "abundances.hdr").exists()
 
 
+def test_unmix_names_endmembers(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Pure pixels of two materials, which the library has among others
+    pytest.importorskip("spectral", reason="the extra 'geo' is not installed")
+    nm, rng = np.linspace(400, 1000, 8), np.random.default_rng(0)
+    spectra = dict(zip(("grass", "sand", "snow"), rng.uniform(0.1, 0.9, (3, 8)), strict=True))
+    table = np.column_stack([nm, *spectra.values()])
+    library = tmp_path / "library.csv"
+    np.savetxt(library, table, delimiter=",", comments="", header=f"nm,{','.join(spectra)}")
+    materials = np.array([["snow", "sand", "snow"], ["sand", "sand", "snow"]])
+    pixels = np.array([[spectra[name] for name in row] for row in materials])
+    path = tmp_path / "pure.npz"
+    np.savez(path, image=pixels, wavelengths=nm)
+
+    assert unmix(path, out, "--library", str(library), "--quiet") == 0
+    rows = [line.split(",") for line in (out / "names.csv").read_text("utf-8").splitlines()[1:]]
+    nearest = [name for _, rank, name, *_ in rows if rank == "1"]
+    a = Unmixing.load(out / "result.npz").a
+    assert np.array_equal(np.array(nearest)[a.argmax(dim=0).numpy()], materials)
+
+    # An image that does not know its wavelengths, told before the work
+    np.save(tmp_path / "blind.npy", pixels)
+    assert unmix(tmp_path / "blind.npy", out, "--force", "--library", str(library)) == 1
+    assert "its wavelengths are needed" in capsys.readouterr().err
+
+
 def test_unmix_json(image: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert unmix(image, out, "--json", "--quiet") == 0
     said = capsys.readouterr()
