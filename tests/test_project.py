@@ -88,12 +88,16 @@ def test_commands() -> None:
     env = {"PATH": os.environ["PATH"]}
 
     dry = ["make", "--dry-run", "--no-print-directory", "-C", str(ROOT)]
-    dry += ["reproduce", "PROFILE=full", "ONLY=01,08", "FORCE=1", "JOBS=2"]
-    out = subprocess.run(dry, env=env, capture_output=True, text=True, check=True).stdout
-    assert " ".join(out.split()) == (
-        "python3 smile_core/bootstrap.py -m smile_core.reproduce "
-        "--profile full --only 01,08 --force --jobs 2"
-    )
+    given = ["PROFILE=full", "ONLY=01,08", "FORCE=1", "JOBS=2"]
+    for target, command in (
+        ("reproduce", "smile_core.reproduce --profile full --only 01,08 --force --jobs 2"),
+        ("report", "smile_core report --profile full"),
+    ):
+        command = f"python3 smile_core/bootstrap.py -m {command}"
+        ran = subprocess.run(
+            [*dry, target, *given], env=env, capture_output=True, text=True, check=True
+        )
+        assert " ".join(ran.stdout.split()) == command
 
 
 # Habits
