@@ -215,28 +215,40 @@ def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
 
 @pytest.mark.slow
 def test_lab_runs_a_notebook(browser: "sync_api.Browser", lab: str, tmp_path: Path) -> None:
-    source = [
-        "import torch",
-        "from smile_core import plot",
-        "a = torch.rand(3, 8, 8).softmax(dim=0)",
-        "fig = plot.maps({'drawn': a}, ['soil', 'tree', 'water'], convention='share')",
-    ]
-    notebook = new_notebook(cells=[new_code_cell("\n".join(source))])
+    draw = """
+import torch
+from smile_core import browse, plot
+a = torch.rand(3, 8, 8).softmax(dim=0)
+names = ["soil", "tree", "water"]
+fig = plot.maps({"drawn": a}, names, convention="share")
+"""
+    notebook = new_notebook(
+        cells=[new_code_cell(draw.strip()), new_code_cell("browse.slider(a, names)")]
+    )
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, tmp_path / "small.ipynb")
 
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f"{lab}/lab/tree/small.ipynb", wait_until="commit")
-    page.locator(".jp-CodeCell .cm-content").click(timeout=60_000)
+    page.locator(".jp-CodeCell .cm-content").first.click(timeout=60_000)
+    page.keyboard.press("Shift+Enter")
     page.keyboard.press("Shift+Enter")
 
     # The figure is seen
-    image = page.locator(".jp-OutputArea-output img")
+    image = page.locator(".jp-RenderedImage img")
     image.wait_for(timeout=60_000)
-    page.wait_for_function(
-        "document.querySelector('.jp-OutputArea-output img').naturalWidth > 100"
-    )
+    page.wait_for_function("document.querySelector('.jp-RenderedImage img').naturalWidth > 100")
     box = image.bounding_box()
     assert box["width"] > 100 and 0 <= box["y"] < 900
-    assert page.locator(".jp-OutputArea-output[data-mime-type*='error']").count() == 0
+
+    # The slider shows another map
+    picture = page.locator("img.widget-image")
+    picture.wait_for(timeout=60_000)
+    before = picture.get_attribute("src")
+    assert page.get_by_text("soil", exact=True).count() == 1
+    page.locator(".noUi-handle").focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text("tree", exact=True).wait_for()
+    assert picture.get_attribute("src") != before
+    assert page.locator("[data-mime-type*='error'], [data-mime-type*='stderr']").count() == 0
     page.close()
