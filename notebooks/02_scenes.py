@@ -27,6 +27,7 @@
 # %% tags=["parameters"]
 names: list = ["samson", "jasper", "dc1", "cuprite", "synthetic"]  # scenes to look at
 scales: list = [1, 2, 4, 8]  # factors to bring them down by
+interactive: bool = False  # whether to show a slider through the bands, in JupyterLab
 seed: int = 0  # seed of the record; nothing here is random
 figures: str = "../figures/quick"  # folder of figures and numbers
 
@@ -34,7 +35,9 @@ figures: str = "../figures/quick"  # folder of figures and numbers
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from smile_core import plot, scenes
+from IPython.display import display
+
+from smile_core import browse, plot, scenes
 from smile_core.degradation import degrade
 from smile_core.experiments import reference
 from smile_core.mixing import unit, unmix_pixels
@@ -68,6 +71,24 @@ plt.show()
 # %%
 for data in loaded.values():
     print(f"{data.name}: {data.source}\n")
+
+# %% [markdown]
+# ## Band by band
+#
+# Six bands of the first scene, on one scale. With `interactive` set, JupyterLab shows a slider through all of them.
+
+# %%
+data = loaded[names[0]]
+labels = [f"{nm:.0f} nm" for nm in data.wavelengths]
+record.figure(browse.sheet(data.image, labels), "bands")
+plt.show()
+
+# %% [markdown]
+# Vegetation is dark in visible light and bright beyond 700 nm; water is dark in all bands.
+
+# %%
+if interactive:
+    display(browse.slider(data.image, labels))
 
 # %% [markdown]
 # ## Reference abundances
