@@ -14,27 +14,19 @@ arguments do not fit, and 130 after an interruption.
 __all__ = ["main"]
 
 import argparse
-import contextlib
 import json
-import shutil
 import signal
 import sys
 import time
 import warnings
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 MODES = ("self", "single")
 CONVENTIONS = ("auto", "share", "area", "plain")
 FORMATS = ("envi", "geotiff")
-
-# What writes the maps
-PACKAGES = {".hdr": "spectral.io.envi", ".tif": "rasterio"}
-
-# The folder, in that of the results, of files that are being written
-UNFINISHED = ".unfinished"
 
 EXAMPLES = {
     "smile": """\
@@ -48,9 +40,9 @@ examples:
 examples:
   smile unmix scene.hdr -r 4 -o result               four materials, ENVI in, ENVI out
   smile unmix scene.tif -r auto -o result            their number is estimated: a guess
-  smile unmix EMIT_L2A_RFL.nc -r 5 -o result --format geotiff
+  smile unmix EMIT_L2A_RFL.nc -r 5 --size 200 --format geotiff -o result
   smile unmix cube.npy -r 3 --axis 0 -o result       bands first; most have them last
-  smile unmix scene.hdr -r 4 --scale 4 --library minerals.sli -o result
+  smile unmix scene.hdr -r 4 --scale 4 --library earthlib -o result
   smile unmix scene.hdr -r 4 -o result --json --quiet | python -m json.tool
 
 OUT then holds
@@ -177,9 +169,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     unmix.add_argument(
         "--library",
-        type=Path,
-        metavar="PATH",
-        help="spectra to compare the endmembers with: ENVI .sli, CSV or the USGS library of 1995",
+        help="spectra to compare endmembers with: earthlib, usgs, or a path of .sli or .csv",
+    )
+    unmix.add_argument(
+        "--size", type=_at_least(1), metavar="N", help="unmix at most N x N pixels, in the centre"
     )
     unmix.add_argument("--variable", metavar="NAME", help="the image in a file of several arrays")
     unmix.add_argument(
@@ -227,80 +220,52 @@ def _say(args: argparse.Namespace, text: str) -> None:
 
 
 def _unmix(args: argparse.Namespace) -> dict[str, Any]:
-    if not args.force and _occupied(args.output):
-        raise FileExistsError(
-            f"The folder '{args.output}' is not empty: --force replaces results."
-        )
-
     # What takes seconds to load is loaded here: help comes at once
     import matplotlib
 
-    from .image import prepare
-    from .layouts import need
-    from .library import name_endmembers, read_library
-    from .scenes import open_image
-    from .unmixing import unmix
-    from .writing import write_maps, write_spectra
+    from .unmix_file import unmix_file
 
-    suffix = ".tif" if (args.format or _format(args.image)) == "geotiff" else ".hdr"
-    need(PACKAGES[suffix])  # to learn before the work that it is missing
-    library = None if args.library is None else read_library(args.library)
-    image = open_image(args.image, variable=args.variable, axis=args.axis)
-    _say(args, str(image))
-    prepared = prepare(image)
-    _say(args, prepared.message)
-    if library is not None and prepared.wavelengths is None:
-        raise ValueError(f"To compare '{args.image}' with a library, its wavelengths are needed.")
-
-    with _staging(args.output) as folder:
-        result = unmix(
-            prepared.cube,
-            args.endmembers,
-            scale=args.scale,
-            mode=args.mode,
-            convention=args.convention,
-            seed=args.seed,
-            device=args.device,
-            threads=args.threads,
-            progress=_progress(args),
-        )
-
-        matplotlib.use("agg")  # no window
-        result.save(folder / "result.npz")
-        result.plot().savefig(folder / "result.png", dpi=150)
-        write_spectra(folder / "endmembers.csv", result.M, image, prepared.bands)
-        if library is not None:
-            near = name_endmembers(result.M, prepared.wavelengths, library)
-            near.to_csv(folder / "names.csv", index=False)
-        write_maps(folder / f"abundances{suffix}", result, image, resolution="low")
-        write_maps(folder / f"abundances_hr{suffix}", result, image, resolution="high")
-
-        names = sorted(path.name for path in folder.iterdir())
-        summary = {
-            "image": str(args.image),
-            "bands": len(prepared.bands),
-            "rows": prepared.cube.shape[1],
-            "cols": prepared.cube.shape[2],
-            "endmembers": result.M.shape[1],
-            "scale": result.scale,
-            "mode": result.mode,
-            "convention": result.convention,
-            "seed": result.seed,
-            "device": result.device,
-            "dead_pixels": int(result.dead.sum()),
-            "largest_gap": float(result.gap.max()),
-            "seconds_of_stages": result.seconds,
-            "paths": [str(args.output / name) for name in [*names, "summary.json"]],
-        }
-        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
-
+    matplotlib.use("agg")  # no window
+    summary = unmix_file(
+        args.image,
+        args.endmembers,
+        args.output,
+        format=args.format,
+        library=args.library,
+        size=args.size,
+        variable=args.variable,
+        axis=args.axis,
+        force=args.force,
+        say=lambda text: _say(args, text),
+        scale=args.scale,
+        mode=args.mode,
+        convention=args.convention,
+        seed=args.seed,
+        device=args.device,
+        threads=args.threads,
+        progress=_progress(args),
+    )
     _say(
         args,
-        f"{summary['endmembers']} endmembers, convention {result.convention}, in "
-        f"{result.seconds['total']:.0f} s: see {args.output}",
+        f"{summary['endmembers']} endmembers, convention {summary['convention']}, in "
+        f"{summary['seconds_of_stages']['total']:.0f} s: see {args.output}",
     )
 
     return summary
+
+
+def _progress(args: argparse.Namespace) -> Callable[[str, int, int], None] | None:
+    if sys.stderr.isatty() and not args.quiet:
+        return None  # bars, of unmix itself
+
+    stages = []
+
+    def show(stage: str, done: int, total: int) -> None:
+        if stage not in stages:
+            stages.append(stage)
+            _say(args, f"{stage} ...")
+
+    return show
 
 
 def _scenes(args: argparse.Namespace) -> dict[str, Any]:
@@ -338,41 +303,3 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
     _say(args, f"{summary['pages']} pages, {summary['bytes'] / 1e6:.1f} MB: {summary['page']}")
 
     return summary
-
-
-def _progress(args: argparse.Namespace) -> Callable[[str, int, int], None] | None:
-    if sys.stderr.isatty() and not args.quiet:
-        return None  # bars, of unmix itself
-
-    stages = []
-
-    def show(stage: str, done: int, total: int) -> None:
-        if stage not in stages:
-            stages.append(stage)
-            _say(args, f"{stage} ...")
-
-    return show
-
-
-def _format(image: Path) -> str:
-    return "geotiff" if image.suffix.lower() in (".tif", ".tiff") else "envi"
-
-
-def _occupied(folder: Path) -> bool:
-    return folder.is_dir() and any(path.name != UNFINISHED for path in folder.iterdir())
-
-
-@contextlib.contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    # Files get their place once all are written, that of summary.json last. What a killed run has
-    # left behind is removed by the next one
-    new = folder / UNFINISHED
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    try:
-        yield new
-        for path in sorted(new.iterdir(), key=lambda path: (path.name == "summary.json", path)):
-            path.replace(folder / path.name)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)

@@ -24,6 +24,7 @@ from smile_core.cli import main
 from smile_core.mixing import Convention
 from smile_core.result import Unmixing
 from smile_core.scenes import SCENES, SIZES, load
+from smile_core.unmix_file import FORMATS, UNFINISHED
 
 COMMAND = [sys.executable, "-m", "smile_core"]
 
@@ -81,55 +82,6 @@ def test_unmix(image: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> No
     summary = json.loads((out / "summary.json").read_text("utf-8"))
     assert {Path(path) for path in summary["paths"]} == set(out.iterdir())
     assert summary["largest_gap"] == result.gap.max()
-
-
-def test_unmix_geotiff(image: Path, out: Path) -> None:
-    # What comes as GeoTIFF goes as GeoTIFF, to where it was
-    rasterio = pytest.importorskip("rasterio", reason="the extra 'geo' is not installed")
-    pixels = np.moveaxis(np.load(image), 2, 0).astype(np.float32)
-    shape = {"count": 6, "height": 5, "width": 4, "dtype": "float32", "crs": "EPSG:32610"}
-    transform = rasterio.Affine(30, 0, 5e5, 0, -30, 4e6)
-    path = image.with_suffix(".tif")
-    with rasterio.open(path, "w", driver="GTiff", transform=transform, **shape) as file:
-        file.write(pixels)
-
-    assert unmix(path, out, "--scale", "3", "--quiet") == 0
-    for name, size in (("abundances", 30), ("abundances_hr", 10)):
-        with rasterio.open(out / f"{name}.tif") as file:
-            assert file.crs == "EPSG:32610"
-            assert file.transform == rasterio.Affine(size, 0, 5e5, 0, -size, 4e6)
-            assert np.allclose(file.read().sum(axis=0), 1, atol=1e-5)
-
-    # Or as asked for
-    assert unmix(path, out, "--force", "--format", "envi", "--quiet") == 0
-    assert (out / "abundances.hdr").exists()
-
-
-def test_unmix_names_endmembers(
-    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # Pure pixels of two materials, which the library has among others
-    pytest.importorskip("spectral", reason="the extra 'geo' is not installed")
-    nm, rng = np.linspace(400, 1000, 8), np.random.default_rng(0)
-    spectra = dict(zip(("grass", "sand", "snow"), rng.uniform(0.1, 0.9, (3, 8)), strict=True))
-    table = np.column_stack([nm, *spectra.values()])
-    library = tmp_path / "library.csv"
-    np.savetxt(library, table, delimiter=",", comments="", header=f"nm,{','.join(spectra)}")
-    materials = np.array([["snow", "sand", "snow"], ["sand", "sand", "snow"]])
-    pixels = np.array([[spectra[name] for name in row] for row in materials])
-    path = tmp_path / "pure.npz"
-    np.savez(path, image=pixels, wavelengths=nm)
-
-    assert unmix(path, out, "--library", str(library), "--quiet") == 0
-    rows = [line.split(",") for line in (out / "names.csv").read_text("utf-8").splitlines()[1:]]
-    nearest = [name for _, rank, name, *_ in rows if rank == "1"]
-    a = Unmixing.load(out / "result.npz").a
-    assert np.array_equal(np.array(nearest)[a.argmax(dim=0).numpy()], materials)
-
-    # An image that does not know its wavelengths, told before the work
-    np.save(tmp_path / "blind.npy", pixels)
-    assert unmix(tmp_path / "blind.npy", out, "--force", "--library", str(library)) == 1
-    assert "its wavelengths are needed" in capsys.readouterr().err
 
 
 def test_unmix_json(image: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,6 +207,7 @@ def test_help_needs_no_torch() -> None:
 
 def test_options_are_those_of_the_package() -> None:
     assert set(cli.MODES) == set(get_args(Mode)) - {"partial", "supervised"}  # show an HR image
+    assert set(cli.FORMATS) == set(FORMATS)
     assert set(cli.CONVENTIONS) == {"auto", *get_args(Convention)}
 
 
@@ -293,13 +246,13 @@ def test_killed(kind: signal.Signals, tmp_path: Path, out: Path) -> None:
     np.save(path, np.random.default_rng(0).uniform(size=(64, 64, 50)))
     command = [*COMMAND, "unmix", str(path), "-r", "3", "-o", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (out / cli.UNFINISHED).exists():
+    while not (out / UNFINISHED).exists():
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(kind)
     err = process.communicate(timeout=30)[1]
 
-    assert [path for path in out.iterdir() if path.name != cli.UNFINISHED] == []
+    assert [path for path in out.iterdir() if path.name != UNFINISHED] == []
     if kind == signal.SIGKILL:
         assert process.returncode == -kind
     else:
@@ -309,4 +262,4 @@ def test_killed(kind: signal.Signals, tmp_path: Path, out: Path) -> None:
     # What is left does not stand in the way
     np.save(path, np.load(path)[:4, :4, :5])
     assert unmix(path, out, "--quiet") == 0
-    assert not (out / cli.UNFINISHED).exists()
+    assert not (out / UNFINISHED).exists()

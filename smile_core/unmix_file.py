@@ -1,0 +1,143 @@
+r"""From the path of an image to a folder of results.
+
+The folder appears with all of its files or none: what is being written lies in a folder within,
+whose files get their place at the end, that of `summary.json` last.
+"""
+
+__all__ = ["FORMATS", "UNFINISHED", "unmix_file"]
+
+import contextlib
+import json
+import matplotlib.pyplot as plt
+import shutil
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from .image import prepare
+from .images import open_image
+from .layouts import need
+from .library import name_endmembers, read_library
+from .unmixing import unmix
+from .writing import write_maps, write_spectra
+
+#: The ending of maps in each format, and the package that writes it.
+FORMATS = {"envi": (".hdr", "spectral.io.envi"), "geotiff": (".tif", "rasterio")}
+
+#: The folder, in that of the results, of files that are being written.
+UNFINISHED = ".unfinished"
+
+
+def unmix_file(
+    path: Path,
+    endmembers: int | Literal["auto"],
+    output: Path,
+    *,
+    format: Literal["envi", "geotiff"] | None = None,
+    library: str | None = None,
+    size: int | None = None,
+    variable: str | None = None,
+    axis: int | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> dict[str, Any]:
+    r"""Unmixes the image of a file, and writes what comes out.
+
+    Args:
+        path: The path of the image, see `smile_core.images`.
+        endmembers: Their number, or "auto" to estimate it.
+        output: The folder of the results: `result.npz`, which `Unmixing.load` reads; maps of the
+            abundances at both resolutions, where the image lies; `endmembers.csv`; `names.csv`,
+            if there is a library; `result.png`; and `summary.json`.
+        format: The format of the maps; GeoTIFF for GeoTIFF and ENVI for others if `None`.
+        library: Spectra to compare the endmembers with, see `smile_core.library.read_library`.
+        size: The most rows and columns to unmix, around the centre; all if `None`.
+        variable: The name of the image in a file of several arrays.
+        axis: The axis of the bands in a file that does not say it.
+        force: Whether results that are there are replaced.
+        say: What to call with what was found in the file.
+        **options: Further options of `smile_core.unmix`.
+
+    Returns:
+        What `summary.json` holds: sizes, options, certificate, seconds and `paths`.
+
+    Raises:
+        FileExistsError: If the folder holds files, and `force` is not set.
+        OSError: If the folder cannot be written to.
+        ValueError: If the file cannot be read, or an argument does not fit.
+    """
+    if not force and _occupied(output):
+        raise FileExistsError(f"The folder '{output}' is not empty: --force replaces results.")
+
+    # What may be wrong is found before the work
+    if format is None:
+        format = "geotiff" if path.suffix.lower() in (".tif", ".tiff") else "envi"
+    suffix, package = FORMATS[format]
+    need(package)
+    known = None if library is None else read_library(library)
+    image = open_image(path, variable=variable, axis=axis)
+    say(str(image))
+    if size is not None:
+        image = image.crop(*(min(size, length) for length in image.pixels.shape[1:]))
+    prepared = prepare(image)
+    say(prepared.message)
+    if known is not None and prepared.wavelengths is None:
+        raise ValueError(f"To compare '{path}' with a library, its wavelengths are needed.")
+
+    with _staging(output) as folder:
+        result = unmix(prepared.cube, endmembers, **options)
+
+        result.save(folder / "result.npz")
+        figure = result.plot()
+        figure.savefig(folder / "result.png", dpi=150)
+        plt.close(figure)
+        write_spectra(folder / "endmembers.csv", result.M, image, prepared.bands)
+        if known is not None:
+            near = name_endmembers(result.M, prepared.wavelengths, known)
+            near.to_csv(folder / "names.csv", index=False)
+        write_maps(folder / f"abundances{suffix}", result, image, resolution="low")
+        write_maps(folder / f"abundances_hr{suffix}", result, image, resolution="high")
+
+        names = sorted(path.name for path in folder.iterdir())
+        bands, rows, cols = prepared.cube.shape
+        summary = {
+            "image": str(path),
+            "bands": bands,
+            "rows": rows,
+            "cols": cols,
+            "endmembers": result.M.shape[1],
+            "scale": result.scale,
+            "mode": result.mode,
+            "convention": result.convention,
+            "seed": result.seed,
+            "device": result.device,
+            "dead_pixels": int(result.dead.sum()),
+            "largest_gap": float(result.gap.max()),
+            "seconds_of_stages": result.seconds,
+            "versions": result.versions,
+            "paths": [str(output / name) for name in [*names, "summary.json"]],
+        }
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+
+    return summary
+
+
+def _occupied(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != UNFINISHED for path in folder.iterdir())
+
+
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    # What a killed run has left behind is removed by the next one
+    new = folder / UNFINISHED
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        yield new
+        for path in sorted(new.iterdir(), key=lambda path: (path.name == "summary.json", path)):
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)

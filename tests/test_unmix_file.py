@@ -1,0 +1,114 @@
+r"""Tests for the smile_core.unmix_file module; those of the command are in test_cli.py."""
+
+import json
+import numpy as np
+import pytest
+import torch
+
+from pathlib import Path
+
+import smile_core
+
+from smile_core.result import Unmixing
+from smile_core.unmix_file import UNFINISHED, unmix_file
+
+rasterio = pytest.importorskip("rasterio", reason="the extra 'geo' is not installed")
+pytest.importorskip("spectral", reason="the extra 'geo' is not installed")
+
+TRANSFORM = rasterio.Affine(30, 0, 5e5, 0, -30, 4e6)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).uniform(0.1, 0.9, (6, 5, 4)).astype(np.float32)
+    path = tmp_path / "image.tif"
+    shape = {"count": 6, "height": 5, "width": 4, "dtype": "float32", "crs": "EPSG:32610"}
+    with rasterio.open(path, "w", driver="GTiff", transform=TRANSFORM, **shape) as file:
+        file.write(pixels)
+
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "out"
+
+
+def run(image: Path, out: Path, **options: object) -> dict[str, object]:
+    return unmix_file(image, 2, out, mode="single", say=lambda text: None, **options)
+
+
+def test_maps_are_where_the_image_is(image: Path, out: Path) -> None:
+    # What comes as GeoTIFF goes as GeoTIFF
+    summary = run(image, out, scale=3)
+    for name, size in (("abundances", 30), ("abundances_hr", 10)):
+        with rasterio.open(out / f"{name}.tif") as file:
+            assert file.crs == "EPSG:32610"
+            assert file.transform == rasterio.Affine(size, 0, 5e5, 0, -size, 4e6)
+            assert np.allclose(file.read().sum(axis=0), 1, atol=1e-5)
+
+    # What was found is named, all of it is there, and nothing else
+    assert {Path(str(path)) for path in summary["paths"]} == set(out.iterdir())
+    assert summary == json.loads((out / "summary.json").read_text("utf-8"))
+    assert summary["largest_gap"] == Unmixing.load(out / "result.npz").gap.max()
+
+
+def test_part_in_the_centre(image: Path, out: Path) -> None:
+    summary = run(image, out, format="envi", size=2)
+    assert (summary["bands"], summary["rows"], summary["cols"]) == (6, 2, 2)
+
+    # Its first pixel is that of row 1 and column 1, on the map and in the result
+    with rasterio.open(out / "abundances.img") as file:
+        assert file.xy(0, 0) == rasterio.transform.xy(TRANSFORM, 1, 1)
+    with rasterio.open(image) as file:
+        expected = smile_core.unmix(file.read()[:, 1:3, 1:3], 2, mode="single")
+    torch.testing.assert_close(Unmixing.load(out / "result.npz").a, expected.a)
+
+    # One that is larger than the image is the image
+    assert run(image, out, size=99, force=True)["rows"] == 5
+
+
+def test_names(tmp_path: Path, out: Path) -> None:
+    # Pure pixels of two materials, which the library has among others
+    nm, rng = np.linspace(400, 1000, 8), np.random.default_rng(0)
+    spectra = dict(zip(("grass", "sand", "snow"), rng.uniform(0.1, 0.9, (3, 8)), strict=True))
+    table = np.column_stack([nm, *spectra.values()])
+    library = tmp_path / "library.csv"
+    np.savetxt(library, table, delimiter=",", comments="", header=f"nm,{','.join(spectra)}")
+    materials = np.array([["snow", "sand", "snow"], ["sand", "sand", "snow"]])
+    pixels = np.array([[spectra[name] for name in row] for row in materials])
+    path = tmp_path / "pure.npz"
+    np.savez(path, image=pixels, wavelengths=nm)
+
+    run(path, out, library=str(library))
+    rows = [line.split(",") for line in (out / "names.csv").read_text("utf-8").splitlines()[1:]]
+    nearest = [name for _, rank, name, *_ in rows if rank == "1"]
+    a = Unmixing.load(out / "result.npz").a
+    assert np.array_equal(np.array(nearest)[a.argmax(dim=0).numpy()], materials)
+
+    # An image that does not know its wavelengths, told before the work
+    np.save(tmp_path / "blind.npy", pixels)
+    with pytest.raises(ValueError, match="its wavelengths are needed"):
+        run(tmp_path / "blind.npy", out, force=True, library=str(library))
+
+
+def test_all_or_nothing(image: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise OSError("no space left")
+
+    # A failure at the last file leaves none
+    with monkeypatch.context() as patch:
+        patch.setattr("smile_core.unmix_file.write_maps", fail)
+        with pytest.raises(OSError, match="no space left"):
+            run(image, out)
+    assert list(out.iterdir()) == []
+
+    # What a killed run has left is no obstacle, and does not stay
+    (out / UNFINISHED).mkdir()
+    (out / UNFINISHED / "result.npz").write_text("half")
+    run(image, out)
+    assert not (out / UNFINISHED).exists()
+
+    # Whole results stand
+    with pytest.raises(FileExistsError, match="is not empty"):
+        run(image, out)
