@@ -9,7 +9,16 @@ Example:
 import importlib
 import os
 
-__all__ = ["Settings", "Unmixing", "apply", "load_large", "scenes", "unmix", "unmix_large"]
+__all__ = [
+    "LIGHT",
+    "Settings",
+    "Unmixing",
+    "apply",
+    "load_large",
+    "scenes",
+    "unmix",
+    "unmix_large",
+]
 
 # Before torch loads: threads that wait actively make small training steps ten times slower where
 # several processes share few cores
@@ -17,6 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Where they are. The runner of the notebooks starts without torch, which takes seconds to load
 _MODULES = {
+    "LIGHT": "unmixing",
     "Settings": "unmixing",
     "Unmixing": "result",
     "apply": "application",

@@ -17,7 +17,7 @@ mode                    sees                            trains on
 ======================= =============================== =====================================
 """
 
-__all__ = ["Mode", "Settings", "find_device", "unmix"]
+__all__ = ["LIGHT", "Mode", "Settings", "find_device", "unmix"]
 
 import contextlib
 import math
@@ -100,6 +100,10 @@ class Settings:
                 raise ValueError(f"The {name} should be {kind}, {least}, got {value!r}.")
         if self.channels % 4:
             raise ValueError(f"The channels should be a multiple of 4, got {self.channels}.")
+
+
+#: The preset with the fewest parameters: errors are those of the default, see notebook 16.
+LIGHT = Settings(channels=4)
 
 
 def unmix(

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from smile_core import Settings, scenes, transfer, unmix
+from smile_core import Settings, scenes, unmix
 from smile_core.metrics import match
 from smile_core.transfer import carry, draw_dates, follow, narrow
 
@@ -94,15 +94,13 @@ def test_follow() -> None:
     assert warm["sad"] < 0.2 and warm["turn"] < 0.2 and warm["seconds"] > 0
 
 
-def test_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    r"""Tests the number of parameters against a count by hand, of none where there is none."""
+def test_narrow() -> None:
+    r"""Tests the number of parameters against a count by hand, none where there is no network."""
     assert narrow("synthetic", 0, seed=0, **QUICK)["parameters"] == 0
-    image = scenes.synthetic(32, 3, seed=1, brightness="smooth", snr=30)
-    monkeypatch.setattr(transfer, "synthetic", lambda **_: image)
-    row = narrow("synthetic", 4, seed=0, restarts=3, steps=60)
-    B, R, C = 180, 3, 4
+    row = narrow("synthetic", 4, seed=0, restarts=3, steps=30)
+    B, R, C = 180, 4, 4
     block = (9 * C + C) + C + (C * 2 * C + 2 * C) + (2 * C * C + C)
     attention = 4 * (C * C + C) + 4
     heads = (C * R + R) + (C * 4 * R + 4 * R)
-    whole = (B + R + 1) * C + C + 5 * block + 2 * attention + heads
-    assert row["parameters"] == whole and row["lr"] < 0.2
+    assert row["parameters"] == (B + R + 1) * C + C + 5 * block + 2 * attention + heads
+    assert row["lr"] < 0.02
