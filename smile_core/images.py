@@ -6,7 +6,7 @@ format   file                             what is read
 ENVI     `.hdr`, or the data beside it    pixels, wavelengths, scale factor, bad bands, map
 GeoTIFF  `.tif`, `.tiff`                  the same; of EnMAP's, `METADATA.XML` beside it as well
 HDF5     `.nc`, `.h5`, `.hdf5`, `.he5`    see `smile_core.products`: EMIT, PRISMA and others
-MATLAB   `.mat` of any version            an array of three axes, and wavelengths if so named
+MATLAB   `.mat` of version 5 to 7.3       an array of three axes, and wavelengths if so named
 NumPy    `.npy`, `.npz`                   the same
 ======== ================================ =====================================================
 
@@ -18,7 +18,6 @@ __all__ = ["open_image"]
 
 import numpy as np
 import re
-import scipy.io
 import warnings
 import xml.etree.ElementTree as ET
 
@@ -38,6 +37,7 @@ from .layouts import (
     in_nanometres,
     need,
 )
+from .matlab import read_arrays
 from .products import SUFFIXES, read_product
 
 # "450.5 nm", "band 1 (0.45 Micrometers)"
@@ -177,31 +177,32 @@ def _read_matlab(
     if b"\x89HDF" in (start[:4], start[512:516]):
         return read_product(path, variable, axis, wavelengths, matlab=True)
 
-    kinds = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
-    shapes = {k: v[0] for k, v in kinds.items() if re.fullmatch(r"u?int\d+|single|double", v[1])}
-    name = choose(shapes, variable)
-    check_size(path, shapes[name], np.dtype(np.uint8))
-    found = find_vector(shapes, WAVELENGTHS, shapes[name]) if wavelengths is None else None
-    arrays = scipy.io.loadmat(path, variable_names=[name] if found is None else [name, found])
-    if found is not None:
-        wavelengths = in_nanometres(arrays[found].ravel())
-
-    return Image(bands_first(arrays[name], wavelengths, axis), path, wavelengths=wavelengths)
+    return _choose(path, read_arrays(path), variable, axis, wavelengths)
 
 
 def _read_numpy(
     path: Path, variable: str | None, axis: int | None, wavelengths: np.ndarray | None
 ) -> Image:
     if path.suffix.lower() == ".npy":
-        array = np.lib.format.open_memmap(path, mode="r")
-        choose({"the array": array.shape}, variable)
+        arrays = {"the array": np.lib.format.open_memmap(path, mode="r")}
     else:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        shapes = {name: array.shape for name, array in arrays.items()}
-        array = arrays[choose(shapes, variable)]
-        found = find_vector(shapes, WAVELENGTHS, array.shape)
-        if wavelengths is None and found is not None:
-            wavelengths = in_nanometres(arrays[found].ravel())
+
+    return _choose(path, arrays, variable, axis, wavelengths)
+
+
+def _choose(
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    variable: str | None,
+    axis: int | None,
+    wavelengths: np.ndarray | None,
+) -> Image:
+    shapes = {name: array.shape for name, array in arrays.items()}
+    array = arrays[choose(shapes, variable)]
+    found = find_vector(shapes, WAVELENGTHS, array.shape)
+    if wavelengths is None and found is not None:
+        wavelengths = in_nanometres(arrays[found].ravel())
 
     return Image(bands_first(array, wavelengths, axis), path, wavelengths=wavelengths)

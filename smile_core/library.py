@@ -13,7 +13,6 @@ __all__ = ["Library", "name_endmembers", "read_library"]
 import numpy as np
 import pandas as pd
 import re
-import scipy.io
 import torch
 
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import Tensor
 from .data import download, find
 from .envi import find_pair
 from .layouts import in_nanometres, need
+from .matlab import read_arrays
 from .metrics import angle
 
 # Wavelengths in nanometres that are the same but for rounding
@@ -216,7 +216,7 @@ def _read_table(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def _read_usgs(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    content = scipy.io.loadmat(path, variable_names=["datalib", "names"])
+    content = read_arrays(path)
     if {"datalib", "names"} - set(content) or content["datalib"].ndim != 2:
         raise ValueError("It should hold the variables 'datalib' and 'names'.")
 
