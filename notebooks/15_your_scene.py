@@ -10,8 +10,8 @@
 #     language: python
 #     name: python3
 #   smile:
-#     needs: [samson]
-#     fallback: {scene: synthetic}
+#     needs: [samson, dc1]
+#     fallback: {scene: synthetic, known: synthetic}
 # ---
 
 # %% [markdown]
@@ -20,9 +20,9 @@
 # **Claim.** From the path of an image alone, the bands worth it are chosen, the image is unmixed, endmembers get names from a spectral library, and maps and spectra are written for other programs to read.
 # *Source: ours. The paper (abstract) says nothing of files.*
 #
-# **Reads** the image named below: ENVI, GeoTIFF (EnMAP's included), NetCDF and HDF5 (EMIT, PRISMA and others), MATLAB or NumPy. Without one, it writes a stand-in of the scene Samson first. **Writes** maps and spectra to the folder `output`, `figures/quick/15_your_scene*.{png,pdf}` and `15_your_scene.json`.
+# **Reads** the image named below: ENVI, GeoTIFF (EnMAP's included), NetCDF and HDF5 (EMIT, PRISMA and others), MATLAB or NumPy. Without one, it writes a stand-in of the scene Samson first. Also the scene DC1, whose materials are known, and the library it was made of. **Writes** maps and spectra to the folder `output`, `figures/quick/15_your_scene*.{png,pdf}` and `15_your_scene.json`.
 #
-# **Time** 20 s on a laptop CPU for 48 x 48 pixels and 156 bands.
+# **Time** 30 s on a laptop CPU for 48 x 48 pixels and 156 bands.
 
 # %% [markdown]
 # Change `path` and `endmembers`, and run all cells.
@@ -40,6 +40,7 @@ steps: int = 50  # training steps of the network
 seed: int = 0  # seed of restarts and training
 device: str = "auto"  # auto, cpu, cuda or mps
 scene: str = "samson"  # what the stand-in shows: samson, jasper, dc1, cuprite or synthetic
+known: str = "dc1"  # scene whose materials are known, dc1 or synthetic, to check names on
 figures: str = "../figures/quick"  # folder of figures and numbers
 
 # %%
@@ -115,16 +116,16 @@ x, *lines = (np.insert(v, gaps, np.nan) for v in (used.astype(float), low, middl
 # In the figure, a line is broken where bands are left out, and grey are the windows of water vapour, if the sensor sees that far.
 
 # %%
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 2.8), width_ratios=[1, 1.8])
+fig, (left, axis) = plt.subplots(1, 2, figsize=(7.5, 2.8), width_ratios=[1, 1.8])
 plot.image(left, prepared.rgb, image.path.name)
-_ = right.fill_between(x, lines[0], lines[2], alpha=0.3, lw=0, label="9 of 10 pixels")
-_ = right.plot(x, lines[1], label="median")
+_ = axis.fill_between(x, lines[0], lines[2], alpha=0.3, lw=0, label="9 of 10 pixels")
+_ = axis.plot(x, lines[1], label="median")
 for start, end in WATER_VAPOUR if image.wavelengths is not None else ():
     if nm.min() < end and start < nm.max():
-        _ = right.axvspan(start, min(end, nm.max()), color="0.9", lw=0)
-_ = right.set(xlabel="band" if image.wavelengths is None else "wavelength (nm)")
-_ = right.set(ylabel="value, scaled", ylim=(0, None))
-_ = right.legend()
+        _ = axis.axvspan(start, min(end, nm.max()), color="0.9", lw=0)
+_ = axis.set(xlabel="band" if image.wavelengths is None else "wavelength (nm)")
+_ = axis.set(ylabel="value, scaled", ylim=(0, None))
+_ = axis.legend()
 record.figure(fig, "look")
 plt.show()
 
@@ -167,14 +168,14 @@ if prepared.wavelengths is not None:
 
 # %%
 if prepared.wavelengths is not None:
-    fig, axes = plt.subplots(1, endmembers, figsize=(2.6 * endmembers, 2.5), squeeze=False)
+    fig, axes = plt.subplots(1, endmembers, figsize=(8, 2.5), squeeze=False)
     for ax, m, name, row in zip(axes[0], result.M.T, names, first.itertuples(), strict=True):
         z = spectra.spectra[:, spectra.names.index(row.name)]
         at = np.interp(used, spectra.wavelengths, z)
         inside = (spectra.wavelengths >= used.min()) & (spectra.wavelengths <= used.max())
         gain = float(m.numpy() @ at / (at @ at))
         _ = ax.plot(spectra.wavelengths[inside], gain * z[inside], "k--", label="library")
-        _ = ax.plot(used, m, label="endmember")
+        _ = ax.plot(x, np.insert(m.numpy(), gaps, np.nan), label="endmember")
         _ = ax.set(title=f"{name}, {row.angle:.2f} rad", ylim=(0, None))
     _ = axes[0, 0].set_ylabel("spectrum")
     fig.supxlabel("wavelength (nm)")
@@ -185,6 +186,29 @@ if prepared.wavelengths is not None:
 # %% [markdown]
 # Dashed is the nearest spectrum, scaled to the endmember.
 # Where the two part, the endmember is another material, or one with other light, water or grain size than the specimen had.
+
+# %% [markdown]
+# ## Are such names right?
+#
+# On a scene whose materials are known, we can tell.
+# DC1 is made of five spectra of a library of 498, with noise; the synthetic scene of spectra of `earthlib`.
+# We find the endmembers in the image alone, and ask that library.
+
+# %%
+truth = scenes.load(known)
+alone = fit(truth.image, truth.R, mode="single", seed=seed, device=device)
+source = read_library("usgs" if known == "dc1" else "earthlib")
+table = name_endmembers(alone.M, truth.wavelengths, source, n=1)
+print("materials:", ", ".join(truth.materials))
+print(table.round(3).to_string(index=False))
+
+# %%
+kinds = [material.partition(" (")[0] for material in truth.materials]
+right = sum(any(name.lower().startswith(kind) for name in table.name) for kind in kinds)
+print(f"{right} of {truth.R} materials are named")
+
+# %% [markdown]
+# Here the library has the very spectra, and pixels of one material alone. That is as good as it gets.
 
 # %% [markdown]
 # ## Maps
@@ -244,6 +268,12 @@ record.claim(
     source="ours",
 )
 record.claim(
+    f"Materials of {known} are named right from the image and the library it was made of",
+    number=f"{right} of {truth.R}",
+    holds=right == truth.R,
+    source="ours",
+)
+record.claim(
     f"Every endmember has a spectrum of the library {library} within 0.1 rad",
     number=f"{endmembers - unknown} of {endmembers}",
     holds=unknown == 0,
@@ -255,6 +285,7 @@ record.save()
 print("maps come back as they were:", off == 0)
 print("their place is kept:", kept)
 print("bands are named after endmembers:", named)
+print("known materials are named right:", right == truth.R)
 
 # %% [markdown]
 # ## Limits
