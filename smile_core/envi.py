@@ -1,19 +1,22 @@
-r"""ENVI: images that have a header of text beside their data.
+r"""ENVI: images and spectral libraries that have a header of text beside their data.
 
 The header's `map info` says where a pixel lies, counted from 1 at its upper-left corner, how large
 pixels are, and by how much the image is rotated, :math:`\alpha`:
 
 .. math:: x = x_0 + \Delta_x \cos \alpha \, \text{col} + \Delta_y \sin \alpha \, \text{row},
     \qquad y = y_0 + \Delta_x \sin \alpha \, \text{col} - \Delta_y \cos \alpha \, \text{row}.
+
+References:
+    | ENVI Header Files (NV5 Geospatial)
+    | https://www.nv5geospatialsoftware.com/docs/enviheaderfiles.html
 """
 
-__all__ = ["describe_place", "find_pair", "read_envi"]
+__all__ = ["describe_place", "find_pair", "read_image", "read_spectra"]
 
 import math
 import numpy as np
 
 from pathlib import Path
-from typing import Any
 
 from .image import Image, Place
 from .layouts import in_nanometres, need
@@ -22,6 +25,14 @@ from .layouts import in_nanometres, need
 SUFFIXES = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".sli")
 
 FORMATS = "ENVI (.hdr), GeoTIFF (.tif), HDF5 (.nc, .h5, .he5), MATLAB (.mat), NumPy (.npy, .npz)"
+
+TYPES = {"1": "u1", "2": "i2", "3": "i4", "4": "f4", "5": "f8", "6": "c8", "9": "c16"}
+TYPES |= {"12": "u2", "13": "u4", "14": "i8", "15": "u8"}
+
+# Where the bands are among the axes
+BANDS = {"bsq": 0, "bil": 1, "bip": 2}
+
+LIBRARY = "envi spectral library"
 
 
 def find_pair(path: Path) -> tuple[Path, Path]:
@@ -52,8 +63,8 @@ def find_pair(path: Path) -> tuple[Path, Path]:
     return header, path
 
 
-def read_envi(header: Path, data: Path) -> Image:
-    r"""Reads a header, and maps the data.
+def read_image(header: Path, data: Path) -> Image:
+    r"""Reads the header of an image, and maps its data.
 
     Args:
         header: The path of the header.
@@ -62,29 +73,10 @@ def read_envi(header: Path, data: Path) -> Image:
     Raises:
         ValueError: If the header is broken, or the data are fewer than it announces.
     """
-    envi = need("spectral.io.envi")
-    fields = envi.read_envi_header(str(header))
-    envi.check_compatibility(fields)
-    order, kind = str(fields["interleave"]).lower(), str(fields["data type"])
-    if fields.get("file type") == "ENVI Spectral Library":
+    fields = _read_header(header)
+    if fields.get("file type", "").lower() == LIBRARY:
         raise ValueError("It is a library of spectra: smile_core.library.read_library reads it.")
-    if order not in ("bsq", "bil", "bip") or fields["byte order"] not in ("0", "1"):
-        raise ValueError(
-            "The header should say bsq, bil or bip, and byte order 0 or 1, got "
-            f"'{fields['interleave']}' and '{fields['byte order']}'."
-        )
-    if fields.get("file compression", "0") != "0" or kind not in envi.envi_to_dtype:
-        raise ValueError(f"Data of type {kind}, or compressed, cannot be read.")
-
-    # What the header announces must be there
-    shape = tuple(int(fields[key]) for key in ("bands", "lines", "samples"))
-    offset = int(fields.get("header offset", 0))
-    size = math.prod(shape) * np.dtype(envi.envi_to_dtype[kind]).itemsize
-    if min(shape) < 1 or offset < 0 or offset + size > data.stat().st_size:
-        raise ValueError(
-            f"The header announces (bands, lines, samples) = {shape}, that is {offset + size} "
-            f"bytes, and '{data.name}' has {data.stat().st_size}."
-        )
+    pixels = _map(fields, data)
 
     nm, names = _numbers(fields, "wavelength"), _texts(fields, "band names")
     scale = float(fields.get("reflectance scale factor", 1.0))
@@ -92,20 +84,47 @@ def read_envi(header: Path, data: Path) -> Image:
     if not scale > 0:
         raise ValueError(f"The reflectance scale factor should be positive, got {scale}.")
     none = fields.get("data ignore value")
+
     return Image(
-        pixels=envi.open(str(header), str(data)).open_memmap(interleave="bsq"),
+        pixels=pixels,
         path=data,
         wavelengths=None if nm is None else in_nanometres(nm, fields.get("wavelength units", "")),
         good=_numbers(fields, "bbl"),
-        gains=(np.ones(shape[0]) if gains is None else gains) / scale,
+        gains=(np.ones(len(pixels)) if gains is None else gains) / scale,
         offsets=_numbers(fields, "data offset values"),
         no_data=None if none is None else float(none),
-        names=names if len(names) == shape[0] else (),  # names with commas fall apart
+        names=names if len(names) == len(pixels) else (),  # names with commas fall apart
         place=_read_place(fields),
     )
 
 
-def describe_place(place: Place) -> dict[str, Any]:
+def read_spectra(header: Path, data: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    r"""Reads a spectral library.
+
+    Args:
+        header: The path of the header.
+        data: The path of the data.
+
+    Returns:
+        The spectra, with shape (bands, number), the band centres in nanometres, and the names.
+
+    Raises:
+        ValueError: If the header is broken, or the data are fewer than it announces.
+    """
+    fields = _read_header(header)
+    if fields.get("file type", "").lower() != LIBRARY:
+        raise ValueError("It is an image: smile_core.scenes.open_image opens it.")
+    spectra = np.array(_map(fields, data)[0]).T  # samples are bands, lines are spectra
+    nm, names = _numbers(fields, "wavelength"), _texts(fields, "spectra names")
+    if nm is None:
+        raise ValueError("Its header should list wavelengths.")
+    if len(names) != spectra.shape[1]:
+        names = tuple(f"spectrum {k + 1}" for k in range(spectra.shape[1]))
+
+    return spectra, in_nanometres(nm, fields.get("wavelength units", "")), names
+
+
+def describe_place(place: Place) -> dict[str, str | list[str]]:
     r"""Returns what a header says of the place of an image.
 
     Args:
@@ -136,7 +155,7 @@ def describe_place(place: Place) -> dict[str, Any]:
         if angle:
             rest.append(f"rotation={math.degrees(angle):.12g}")
 
-    fields: dict[str, Any] = {
+    fields: dict[str, str | list[str]] = {
         "map info": [name, "1", "1", repr(c), repr(f), repr(dx), repr(dy), *rest]
     }
     if place.envi and place.crs and not code:
@@ -148,16 +167,65 @@ def describe_place(place: Place) -> dict[str, Any]:
     return fields
 
 
-def _texts(fields: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = fields.get(key, ())
-    return (value,) if isinstance(value, str) else tuple(value)
+def _read_header(path: Path) -> dict[str, str]:
+    # Of headers that are not in UTF-8, texts suffer, and they say least
+    lines = iter(path.read_bytes().decode("utf-8", errors="replace").splitlines())
+    if not next(lines, "").strip().startswith("ENVI"):
+        raise ValueError("A header of ENVI should begin with 'ENVI'.")
+
+    fields = {}
+    for line in lines:
+        key, equals, value = line.partition("=")
+        if not equals or line.startswith(";"):
+            continue
+        parts = [value.strip()]
+        while parts[0].startswith("{") and "}" not in parts[-1]:
+            if (part := next(lines, None)) is None:
+                raise ValueError(f"The braces of '{key.strip()}' in the header do not close.")
+            parts.append(part.strip())
+        fields[key.strip().lower()] = " ".join(parts)
+
+    return fields
 
 
-def _numbers(fields: dict[str, Any], key: str) -> np.ndarray | None:
+def _map(fields: dict[str, str], data: Path) -> np.ndarray:
+    keys = ("bands", "lines", "samples", "data type", "interleave", "byte order")
+    if missing := [key for key in keys if key not in fields]:
+        raise ValueError(f"The header lacks {', '.join(missing)}.")
+
+    kind, interleave, order = (fields[key].lower() for key in keys[3:])
+    if interleave not in BANDS or order not in ("0", "1"):
+        raise ValueError(
+            "The header should say bsq, bil or bip, and byte order 0 or 1, got "
+            f"'{interleave}' and '{order}'."
+        )
+    if fields.get("file compression", "0") != "0" or kind not in TYPES:
+        raise ValueError(f"Data of type {kind}, or compressed, cannot be read.")
+
+    # What the header announces must be there
+    B, H, W = shape = tuple(int(fields[key]) for key in keys[:3])
+    offset, dtype = int(fields.get("header offset", 0)), np.dtype("<>"[int(order)] + TYPES[kind])
+    size = offset + math.prod(shape) * dtype.itemsize
+    if min(shape) < 1 or offset < 0 or size > data.stat().st_size:
+        raise ValueError(
+            f"The header announces (bands, lines, samples) = {shape}, that is {size} bytes, and "
+            f"'{data.name}' has {data.stat().st_size}."
+        )
+
+    axes = {"bsq": (B, H, W), "bil": (H, B, W), "bip": (H, W, B)}[interleave]
+    return np.moveaxis(np.memmap(data, dtype, "r", offset, axes), BANDS[interleave], 0)
+
+
+def _texts(fields: dict[str, str], key: str) -> tuple[str, ...]:
+    value = fields.get(key, "").strip("{}, ")
+    return tuple(text.strip() for text in value.split(",")) if value else ()
+
+
+def _numbers(fields: dict[str, str], key: str) -> np.ndarray | None:
     return np.array([float(v) for v in _texts(fields, key)]) if key in fields else None
 
 
-def _read_place(fields: dict[str, Any]) -> Place | None:
+def _read_place(fields: dict[str, str]) -> Place | None:
     info = _texts(fields, "map info")
     if len(info) < 7:
         return None

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from pathlib import Path
 from typing import Any
 
-from .envi import find_pair, read_envi
+from .envi import find_pair, read_image
 from .image import Image, Place
 from .layouts import (
     WAVELENGTHS,
@@ -98,7 +98,7 @@ def _open(
     elif suffix == ".sli":
         raise ValueError("It is a library of spectra: smile_core.library.read_library reads it.")
     else:
-        image = read_envi(*find_pair(path))
+        image = read_image(*find_pair(path))
 
     return image if wavelengths is None else replace(image, wavelengths=wavelengths)
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from torch import Tensor
 
 from .data import download, find
-from .envi import find_pair
-from .layouts import in_nanometres, need
+from .envi import find_pair, read_spectra
+from .layouts import in_nanometres
 from .matlab import read_arrays
 from .metrics import angle
 
@@ -103,12 +103,14 @@ def read_library(path: str | Path) -> Library:
         elif path.suffix.lower() == ".mat":
             spectra, wavelengths, names = _read_usgs(path)
         elif path.suffix.lower() in (".sli", ".hdr"):
-            spectra, wavelengths, names = _read_envi(path)
+            spectra, wavelengths, names = read_spectra(*find_pair(path))
         else:
             raise ValueError("A library should be a file .sli, .hdr, .csv or .mat.")
 
         order = np.argsort(wavelengths, kind="stable")
-        return Library(spectra[order], wavelengths[order], tuple(names))
+        spectra = spectra[order].astype(np.float64)
+        spectra[spectra < DELETED] = np.nan
+        return Library(spectra, wavelengths[order], tuple(names))
     except Exception as error:  # of broken files, each library raises its own
         raise ValueError(f"The file '{path}' could not be read as spectra. {error}") from error
 
@@ -191,19 +193,6 @@ def _resample(nm: np.ndarray, wavelengths: np.ndarray, spectrum: np.ndarray) -> 
     return np.where(near & inside, np.interp(nm, x, z), np.nan)
 
 
-def _read_envi(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    envi = need("spectral.io.envi")
-    header, data = find_pair(path)
-    library = envi.open(str(header), str(data))
-    if not isinstance(library, envi.SpectralLibrary):
-        raise ValueError("It is an image: smile_core.scenes.open_image opens it.")
-    if library.bands.centers is None:
-        raise ValueError("Its header should list wavelengths.")
-
-    nm = in_nanometres(np.array(library.bands.centers), library.bands.band_unit)
-    return _blank(library.spectra.T), nm, library.names
-
-
 def _read_table(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     table = pd.read_csv(path)
     if table.shape[1] < 2:
@@ -212,7 +201,7 @@ def _read_table(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     unit = re.search(r"nm|nanomet|um|[µμ]m|micro", str(table.columns[0]).lower())
 
     nm = in_nanometres(numbers[:, 0], unit.group() if unit else "")
-    return _blank(numbers[:, 1:]), nm, [str(name) for name in table.columns[1:]]
+    return numbers[:, 1:], nm, [str(name) for name in table.columns[1:]]
 
 
 def _read_usgs(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -223,7 +212,7 @@ def _read_usgs(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     # Columns are wavelength in micrometres, resolution, channel, spectra
     table = content["datalib"].astype(np.float64)
     names = [bytes(row).decode("latin-1").strip() for row in content["names"].astype(np.uint8)]
-    return _blank(table[:, 3:]), 1e3 * table[:, 0], names[3:]
+    return table[:, 3:], 1e3 * table[:, 0], names[3:]
 
 
 def _read_earthlib() -> Library:
@@ -238,8 +227,3 @@ def _read_earthlib() -> Library:
     wavelengths = np.round(1e3 * library.sensor.band_centers.astype(np.float64))
 
     return Library(library.data.T.astype(np.float64), wavelengths, tuple(names))
-
-
-def _blank(spectra: np.ndarray) -> np.ndarray:
-    spectra = spectra.astype(np.float64)
-    return np.where(spectra < DELETED, np.nan, spectra)
