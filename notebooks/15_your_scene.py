@@ -22,7 +22,7 @@
 #
 # **Reads** the image named below: ENVI, GeoTIFF (EnMAP's included), NetCDF and HDF5 (EMIT, PRISMA and others), MATLAB or NumPy. Without one, it writes a stand-in of the scene Samson first. Also the scene DC1, whose materials are known, and the library it was made of. **Writes** maps and spectra to the folder `output`, `figures/quick/15_your_scene*.{png,pdf}` and `15_your_scene.json`.
 #
-# **Time** 30 s on a laptop CPU for 48 x 48 pixels and 156 bands.
+# **Time** 30 s on a laptop CPU for 64 x 64 pixels and 156 bands.
 
 # %% [markdown]
 # Change `path` and `endmembers`, and run all cells.
@@ -32,7 +32,7 @@
 path: str = ""  # image, such as scene.hdr, scene.tif, scene.nc; if empty, a stand-in
 variable: str = ""  # its name, where a file of MATLAB, NumPy or HDF5 holds several images
 endmembers: int = 3  # number of materials to look for
-size: int = 48  # rows and columns to unmix, around the centre; 0 for all
+size: int = 64  # rows and columns to unmix, around the centre; 0 for all
 scale: int = 2  # how many times finer the super-resolved maps are
 library: str = "earthlib"  # spectra to name materials by: earthlib, usgs, or .sli, .csv
 output: str = "../figures/quick/your_scene"  # folder of the maps and spectra
