@@ -50,11 +50,11 @@ def write_maps(
         The path of the file, that of the header for ENVI.
 
     Raises:
-        ValueError: If the path has another ending, the names or the image do not fit, or the
-            format cannot hold the place.
+        ValueError: If the path has another ending or the name of the image, the names or the
+            image do not fit, or the format cannot hold the place.
         OSError: If the file cannot be written.
     """
-    path, scale = Path(path), result.scale if resolution == "high" else 1
+    path, scale = _check_path(path, image), result.scale if resolution == "high" else 1
     a = {"high": result.a_hr, "low": result.a}.get(resolution)
     if a is None:
         raise ValueError(f"The resolution should be 'high' or 'low', got {resolution!r}.")
@@ -98,10 +98,10 @@ def write_spectra(
         The path of the file.
 
     Raises:
-        ValueError: If the path has another ending, or shapes disagree.
+        ValueError: If the path has another ending or the name of the image, or shapes disagree.
         OSError: If the file cannot be written.
     """
-    path, nm = Path(path), image.wavelengths
+    path, nm = _check_path(path, image), image.wavelengths
     if M.ndim != 2 or M.shape[0] != len(bands):
         raise ValueError(f"M should have shape ({len(bands)}, R), got {tuple(M.shape)}.")
     names = _check_names(names, M.shape[1])
@@ -115,7 +115,7 @@ def write_spectra(
         with replacing(path) as new:
             table.to_csv(new, index=False)
     elif path.suffix.lower() == ".sli":
-        header = {"spectra names": names}
+        path, header = path.with_suffix(".sli"), {"spectra names": names}
         if nm is not None:
             header |= {"wavelength": nm.tolist(), "wavelength units": "Nanometers"}
         with _folder_beside(path) as folder:
@@ -124,6 +124,15 @@ def write_spectra(
             _move(folder, path)
     else:
         raise ValueError(f"The path should end in .csv or .sli, got '{path}'.")
+
+    return path
+
+
+def _check_path(path: str | Path, image: Image) -> Path:
+    # Of ENVI, other endings belong to the same image
+    path = Path(path).expanduser()
+    if path.resolve().with_suffix("") == image.path.resolve().with_suffix(""):
+        raise ValueError(f"'{path}' should not have the name of the image, '{image.path}'.")
 
     return path
 

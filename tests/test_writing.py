@@ -166,7 +166,7 @@ def test_spectra(tmp_path: Path, nm: np.ndarray | None) -> None:
     np.testing.assert_allclose(table.iloc[:, 1:], expected)
 
     # The library, as another library reads it
-    path = write_spectra(tmp_path / "M.sli", M, image, bands, names)
+    path = write_spectra(tmp_path / "M.SLI", M, image, bands, names)
     library = pytest.importorskip("spectral.io.envi").open(str(path.with_suffix(".hdr")))
     np.testing.assert_allclose(library.spectra.T, expected)
     assert library.names == ["a b", "Na-Sy"]  # a comma divides names
@@ -179,6 +179,19 @@ def test_spectra(tmp_path: Path, nm: np.ndarray | None) -> None:
             assert read.wavelengths.tolist() == [500.0, 700.0, 1400.0]
             np.testing.assert_allclose(read.spectra, expected[[0, 2, 1]])
     assert {p.name for p in tmp_path.iterdir()} == {"M.csv", "M.sli", "M.hdr"}
+
+
+def test_leaves_the_image_alone(tmp_path: Path) -> None:
+    envi = pytest.importorskip("spectral.io.envi")
+    envi.save_image(str(tmp_path / "scene.hdr"), np.ones((2, 3, 3)))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    result, image = make_result(), open_image(tmp_path / "scene.hdr")
+    for name in ("scene.hdr", "scene.img", f"../{tmp_path.name}/scene.hdr"):
+        with pytest.raises(ValueError, match=r"should not have the name of the image"):
+            write_maps(tmp_path / name, result, image)
+    with pytest.raises(ValueError, match=r"should not have the name of the image"):
+        write_spectra(tmp_path / "scene.sli", result.M, image, np.arange(2))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_bad(tmp_path: Path) -> None:
