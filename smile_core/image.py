@@ -15,7 +15,7 @@ References:
     | https://rdrr.io/github/jbferet/biodivMapR/src/R/exclude_spectral_domains.R
 """
 
-__all__ = ["WATER_VAPOUR", "Image", "Place", "Prepared", "prepare"]
+__all__ = ["WATER_VAPOUR", "Image", "Place", "Prepared", "Sliced", "prepare"]
 
 import math
 import numpy as np
@@ -23,6 +23,7 @@ import torch
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from torch import Tensor
 
@@ -204,24 +205,11 @@ def prepare(image: Image, *, windows: Sequence[tuple[float, float]] = WATER_VAPO
     Raises:
         ValueError: If nothing is left.
     """
-    left = image.good.copy()
-    reasons = {"marked as bad in the file": int((~left).sum())}
     nm = image.wavelengths
-    if nm is not None:
-        for low, high in windows:
-            outside = (nm < low) | (nm > high)
-            where = f"beyond {low:.0f} nm" if high == math.inf else f"{low:.0f} to {high:.0f} nm"
-            reasons[f"in water vapour ({where})"] = int((left & ~outside).sum())
-            left &= outside
-        bands = np.flatnonzero(left)
-        bands = bands[np.unique(nm[bands], return_index=True)[1]]  # sorted, each once
-        reasons["with the wavelength of another"] = int(left.sum()) - len(bands)
-    else:
-        bands = np.flatnonzero(left)
-
+    bands, reasons = _choose(image, windows)
     cube, lit, missing = _read(image, bands)
     reasons["without any number but zero"] = int((~lit).sum())
-    message = _describe(len(left), int(lit.sum()), reasons, nm is not None)
+    message = _describe(len(image.pixels), int(lit.sum()), reasons, nm is not None)
     if not lit.any():
         raise ValueError(f"Nothing of '{image.path}' can be unmixed. {message}")
 
@@ -238,6 +226,73 @@ def prepare(image: Image, *, windows: Sequence[tuple[float, float]] = WATER_VAPO
         wavelengths=None if nm is None else float32(nm[bands]),
         message=message,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Sliced:
+    r"""The bands of an image that are worth it, each part read when it is asked for.
+
+    As `prepare` reads them, but bands without any number but zero are among them: that is known
+    only of the whole image.
+
+    Args:
+        image: The image.
+        windows: Lower and upper bounds in nanometres of the bands to leave out.
+
+    Raises:
+        ValueError: If no band is left.
+    """
+
+    image: Image
+    windows: Sequence[tuple[float, float]] = WATER_VAPOUR
+
+    def __post_init__(self) -> None:
+        if not len(self.bands):
+            raise ValueError(f"No band of '{self.image.path}' can be unmixed.")
+
+    @cached_property
+    def bands(self) -> np.ndarray:
+        r"""The index in the file of each band, with shape (B,)."""
+        return _choose(self.image, self.windows)[0]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        r"""The numbers of bands, rows and columns."""
+        return (len(self.bands), *self.image.pixels.shape[1:])
+
+    def __getitem__(self, key: tuple[slice, slice, slice]) -> np.ndarray:
+        r"""Reads a part, all bands of a range of rows and one of columns."""
+        _, rows, cols = key
+        (top, bottom, _), (left, right, _) = (
+            part.indices(n) for part, n in zip((rows, cols), self.shape[1:], strict=True)
+        )
+        part = self.image.crop(bottom - top, right - left, at=(top, left))
+        cube, _, missing = _read(part, self.bands)
+        cube[:, missing.any(axis=0)] = 0
+
+        return cube
+
+
+def _choose(
+    image: Image, windows: Sequence[tuple[float, float]]
+) -> tuple[np.ndarray, dict[str, int]]:
+    # The bands to read, and how many were left out for what reason
+    left = image.good.copy()
+    reasons = {"marked as bad in the file": int((~left).sum())}
+    nm = image.wavelengths
+    if nm is None:
+        return np.flatnonzero(left), reasons
+
+    for low, high in windows:
+        outside = (nm < low) | (nm > high)
+        where = f"beyond {low:.0f} nm" if high == math.inf else f"{low:.0f} to {high:.0f} nm"
+        reasons[f"in water vapour ({where})"] = int((left & ~outside).sum())
+        left &= outside
+    bands = np.flatnonzero(left)
+    bands = bands[np.unique(nm[bands], return_index=True)[1]]  # sorted, each once
+    reasons["with the wavelength of another"] = int(left.sum()) - len(bands)
+
+    return bands, reasons
 
 
 def _read(image: Image, bands: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

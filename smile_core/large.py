@@ -34,6 +34,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .application import apply, attention_of
 from .distributed import compute
+from .image import Image, Sliced
+from .mapped import Mapped
 from .mixing import Convention
 from .network import Statistics
 from .progress import Progress, bars
@@ -67,7 +69,7 @@ class Box(NamedTuple):
 
 
 def unmix_large(
-    image: str | Path | ArrayLike | Tensor,
+    image: str | Path | Image | ArrayLike | Tensor,
     endmembers: int | Literal["auto"] | ArrayLike | Tensor,
     folder: str | Path,
     *,
@@ -85,8 +87,9 @@ def unmix_large(
     r"""Unmixes an image that need not fit into memory.
 
     Args:
-        image: The image, with shape (B, h, w): the path of a `.npy` file, or anything that is
-            sliced like an array, such as one of NumPy that is mapped to a file.
+        image: The image, with shape (B, h, w): that of a file, opened by
+            `smile_core.scenes.open_image`; the path of a `.npy` file; or anything that is sliced
+            like an array, such as one that is mapped to a file.
         endmembers: As for `smile_core.unmix`.
         folder: The folder to write to, which should not exist.
         scale: The scale factor.
@@ -98,7 +101,7 @@ def unmix_large(
         sample: The number of pixels to learn from, at most.
         tile: The rows and cols of a tile.
         client: A client of `dask.distributed`, whose workers do the tiles, on this machine or
-            others that reach the same files; then `image` is a path.
+            others that reach the same files; then the image should be mapped to one.
         progress: Called with a stage's name, the steps done and their number. If `None`, a bar is
             drawn where the standard error is a terminal.
 
@@ -111,7 +114,7 @@ def unmix_large(
         MemoryError: If there is too little memory.
         OSError: If there is too little room on the disk, or files cannot be read or written.
     """
-    source, image = image, _open(image)
+    image = _open(image)
     if mode not in ("single", "self"):
         raise ValueError(f"The mode of a large image should be 'single' or 'self', got {mode!r}.")
     for name, number, least in (("tile", tile, 1), ("sample", sample, WINDOW**2)):
@@ -119,12 +122,7 @@ def unmix_large(
             raise ValueError(
                 f"The {name} should be a whole number of at least {least}, got {number!r}."
             )
-    if client is not None and not isinstance(source, str | Path):
-        raise ValueError(
-            "With a client, the image should be a path, for workers to read it themselves, got "
-            f"{type(source).__name__}."
-        )
-
+    sent = None if client is None else _pack(image)
     folder = Path(folder)
     if folder.exists():
         raise FileExistsError(f"The folder '{folder}' exists already: its result is kept.")
@@ -153,8 +151,8 @@ def unmix_large(
         tasks = {box: (learned, image, box, statistics) for box in boxes}
         work = _solve
         if client is not None:
-            names = str(Path(source).resolve()), str((partial / "learned.npz").resolve())
-            tasks = {box: (*names, box, statistics) for box in boxes}
+            path = str((partial / "learned.npz").resolve())
+            tasks = {box: (path, sent, box, statistics) for box in boxes}
             work = _solve_remotely
 
         with closing(compute(work, tasks, client)) as solved:
@@ -204,13 +202,15 @@ def load_large(folder: str | Path) -> Unmixing:
     return replace(Unmixing.load(folder / "learned.npz"), **maps, seconds={"total": seconds})
 
 
-def _open(image: str | Path | ArrayLike | Tensor) -> Any:
+def _open(image: str | Path | Image | ArrayLike | Tensor) -> Any:
     if isinstance(image, str | Path):
         try:
             image = np.load(image, mmap_mode="r", allow_pickle=False)
         except ValueError as error:
             raise ValueError(f"The image '{image}' should be a .npy file: {error}") from error
-    if isinstance(image, Tensor):
+    if isinstance(image, Image):
+        image = Sliced(image)
+    elif isinstance(image, Tensor):
         image = image.detach().cpu().numpy()
     image = image if hasattr(image, "shape") else np.asarray(image)
     if len(image.shape) != 3 or not math.prod(image.shape):
@@ -219,6 +219,15 @@ def _open(image: str | Path | ArrayLike | Tensor) -> Any:
         )
 
     return image
+
+
+def _pack(image: Any) -> Any:
+    # For workers, without its numbers
+    if isinstance(image, Sliced):
+        pixels = Mapped(image.image.pixels)
+        return replace(image, image=replace(image.image, pixels=pixels))
+
+    return Mapped(image)
 
 
 def _read(image: Any, box: Box) -> Tensor:
@@ -282,9 +291,9 @@ def _solve(
 
 
 def _solve_remotely(
-    image: str, learned: str, box: Box, statistics: tuple[Statistics, Statistics] | None
+    learned: str, image: Any, box: Box, statistics: tuple[Statistics, Statistics] | None
 ) -> dict[str, np.ndarray]:
-    return _solve(_load(learned), _open(image), Box(*box), statistics)
+    return _solve(_load(learned), image, box, statistics)
 
 
 @functools.lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from smile_core import Settings, large, scenes, unmix
 from smile_core.distributed import connect
+from smile_core.image import prepare
 from smile_core.large import load_large, unmix_large
 
 QUICK = Settings(restarts=3, rounds=10, steps=10)
@@ -95,6 +96,26 @@ def test_file(image: np.ndarray, tmp_path: Path) -> None:
     ]
     for result in results[1:]:
         assert all(torch.equal(getattr(result, n), getattr(results[0], n)) for n in TENSORS)
+
+
+def test_opened_image(image: np.ndarray, tmp_path: Path) -> None:
+    r"""Tests an image of scaled numbers and bad bands against what is read of it as a whole."""
+    path = tmp_path / "image.npz"
+    numbers = (1e4 * image).round().astype(np.int16)
+    numbers[:, 3, 5] = -9999
+    nm = np.linspace(2400.0, 400.0, len(image))  # descending, with water vapour
+    np.savez(path, cube=numbers)
+    opened = replace(scenes.open_image(path, axis=0, wavelengths=nm), no_data=-9999, gains=None)
+    prepared = prepare(opened)
+    assert len(prepared.cube) < len(image)
+    options = {"mode": "single", "settings": QUICK}
+    with pytest.warns(UserWarning, match="1 of 576 pixels are dead"):
+        whole = unmix(prepared.cube, 3, **options)
+    with pytest.warns(UserWarning, match="1 of 576 pixels are dead"):
+        tiled = unmix_large(opened, 3, tmp_path / "result", tile=10, **options)
+    for name in TENSORS:
+        ours, theirs = getattr(tiled, name), getattr(whole, name)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * float(theirs.max()))
 
 
 def test_result_is_mapped(image: np.ndarray, tmp_path: Path) -> None:
@@ -185,9 +206,8 @@ def test_cluster(image: np.ndarray, tmp_path: Path) -> None:
             if (stage, done) == ("tiles", 3):
                 os.kill(pids[0], signal.SIGKILL)
 
-        there = unmix_large(
-            tmp_path / "image.npy", 3, tmp_path / "there", client=client, progress=kill, **options
-        )
+        mapped = np.load(tmp_path / "image.npy", mmap_mode="r")
+        there = unmix_large(mapped, 3, tmp_path / "there", client=client, progress=kill, **options)
     for name in TENSORS:
         torch.testing.assert_close(getattr(there, name), getattr(here, name), rtol=0, atol=1e-5)
 
@@ -200,7 +220,7 @@ def test_bad_input(image: np.ndarray, tmp_path: Path) -> None:
         ((image, 3), {"mode": "supervised"}, "mode of a large image"),
         ((image, 3), {"tile": 0}, "tile should be a whole number of at least 1, got 0"),
         ((image, 3), {"sample": 10}, "sample should be a whole number of at least 1024, got 10"),
-        ((image, 3), {"client": object()}, "should be a path"),
+        ((image, 3), {"client": object()}, "should be mapped to a file"),
         ((__file__, 3), {}, r"should be a \.npy file"),
     ):
         with pytest.raises(ValueError, match=message):
