@@ -217,7 +217,7 @@ def train(
     rise = 0.1 if steps > 10 else 0.3
     log_variances = gram.new_zeros(3, requires_grad=True)  # for the weighting `uncertainty`
     groups = [{"params": network.parameters()}, {"params": log_variances, "weight_decay": 0}]
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=1e-3, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [learning_rate, VARIANCE_RATE], total_steps=steps, pct_start=rise
     )
