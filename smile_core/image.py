@@ -310,8 +310,8 @@ def _read(image: Image, bands: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     rows = max(BLOCK // max(len(bands) * W, 1), 1)
     for start in range(0, H, rows):
         part = np.s_[:, start : start + rows]
-        n = image.pixels[bands, start : start + rows].astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is missing
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows, or is NaN, is missing
+            n = image.pixels[bands, start : start + rows].astype(np.float64)
             x = image.gains[bands, None, None] * n + image.offsets[bands, None, None]
         lost = ~(np.abs(x) <= limit)
         if none is not None:

@@ -111,6 +111,14 @@ def test_not_finite(value: float) -> None:
     assert prepared.cube.isfinite().all()
 
 
+def test_signalling_nan() -> None:
+    # Which a conversion of numbers complains of
+    pixels = make_image().pixels.astype(np.float32)
+    pixels.view(np.uint32)[1, 0, 2] = 0x7FA00000
+    prepared = prepare(make_image(pixels))
+    assert torch.nonzero(prepared.cube.sum(dim=0) == 0).tolist() == [[0, 2]]
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_no_data_out_of_range(dtype: str) -> None:
     pixels = make_image().pixels % 7 + 1
