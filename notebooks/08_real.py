@@ -80,7 +80,7 @@ summary.round(4)
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.8))
-labels = {"sad": "SAD (rad)", "armse": "aRMSE (share of light)"}
+labels = {"sad": "SAD (rad)", "armse": "aRMSE"}
 for ax, (column, label) in zip(axes, labels.items(), strict=True):
     sns.stripplot(table, x="scene", y=column, hue="mode", dodge=True, ax=ax, legend=ax is axes[1])
     _ = ax.set(xlabel="", ylabel=label, ylim=(0, None))
@@ -105,9 +105,10 @@ maps = {n: r.a[scores[n]["permutation"]] for n, r in results.items()}
 
 # %%
 for name, data in loaded.items():
-    rows = {"reference": reference(data), "SMILE": maps[name]}
-    errors = maps[name] - reference(data)
-    fig = plot.maps(rows, data.materials, convention="share", errors=errors, title=name)
+    convention = results[name].convention
+    rows = {"reference": reference(data, convention), "SMILE": maps[name]}
+    errors = maps[name] - rows["reference"]
+    fig = plot.maps(rows, data.materials, convention=convention, errors=errors, title=name)
     record.figure(fig, name)
 plt.show()
 

@@ -99,7 +99,7 @@ for (s, name), ax in zip(itertools.product(scales, names), axes.flat, strict=Tru
     first = ax is axes[0, 0]
     sns.stripplot(part, x="value", y="mode", hue="resolution", dodge=True, ax=ax, legend=first)
     _ = ax.set(title=f"{name}, x{s}", xlim=(0, None), ylabel="", xlabel="")
-fig.supxlabel("aRMSE in the hidden half (share of light)")
+fig.supxlabel("aRMSE in the hidden half")
 record.figure(fig)
 plt.show()
 
@@ -132,12 +132,15 @@ shown[:, :half] = True
 hr = {"partial": {"hr": data.image, "hr_mask": shown}, "supervised": {"hr": data.image}}
 
 # %%
-rows = {"reference": reference(data), "LR reference": degrade(reference(data), scale)}
+rows = {}
 for mode in ("single", "self", "partial", "supervised"):
     options = {"scale": scale, "mode": mode, "seed": 0, "settings": settings, "device": device}
     result = fit(y, data.R, **options, **hr.get(mode, {}))
     rows[mode] = result.a_hr[match(result.M, data.M)[0]]
-fig = plot.maps(rows, data.materials, convention="share", title=f"{data.name}, x{scale}")
+truth = reference(data, result.convention)
+rows = {"reference": truth, "LR reference": degrade(truth, scale), **rows}
+title = f"{data.name}, x{scale}"
+fig = plot.maps(rows, data.materials, convention=result.convention, title=title)
 record.figure(fig, "maps")
 plt.show()
 

@@ -321,7 +321,7 @@ for (name, s, seed), begun in starts.items():
 errors = pd.concat(tables, ignore_index=True)
 
 # %% [markdown]
-# Before and after, with the default $\mu$: the errors of the abundances (aRMSE, share of light) at LR and HR, means over seeds.
+# Before and after, with the default $\mu$: the errors of the abundances (aRMSE) at LR and HR, means over seeds.
 
 # %%
 mean = errors.groupby(["scene", "scale", "mu"], sort=False).mean().drop(columns="seed")

@@ -88,9 +88,9 @@ def check_images(
         M = _tensor("endmembers", endmembers)
         if M.ndim != 2 or M.shape[0] != B or not M.shape[1]:
             raise ValueError(
-                f"The endmembers should be a whole number, or an array with shape ({B}, R), since "
-                f"the image was read as (bands, rows, cols) = ({B}, {h}, {w}); got shape "
-                f"{tuple(M.shape)}."
+                "The endmembers should be a whole number, 'auto', or an array with shape "
+                f"({B}, R), since the image was read as (bands, rows, cols) = ({B}, {h}, {w}); "
+                f"got shape {tuple(M.shape)}."
             )
         _check_finite("endmembers", M)
         if (M.sum(dim=0) <= 0).any():

@@ -20,5 +20,5 @@ PARTS = {
     "lifting": "bicubic interpolation, to start from",
     "network": "no training: lifting alone",
     "accessible solve": "the lifted and corrected abundances, as they are",
-    "restart choice": "the restart of the smallest angle, whatever its volume",
+    "restart choice": "the restart of the smallest misfit, whatever its volume",
 }

@@ -73,7 +73,7 @@ class Settings:
 
     restarts: int = 48
     rounds: int = 100
-    steps: int = 200
+    steps: int = 100
     learning_rate: float = 3e-3
     channels: int = 32
     alternations: int = 30
