@@ -3,18 +3,23 @@ r"""Checks of what `smile_core.unmix` is given: clear errors before long work.
 Each error names the argument, what was expected and what came.
 """
 
-__all__ = ["Mode", "check_images", "check_options", "check_start"]
+__all__ = ["Mode", "check_images", "check_memory", "check_options", "check_start"]
 
 import numpy as np
 import torch
 
 from numbers import Integral
 from numpy.typing import ArrayLike
+from pathlib import Path
 from torch import Tensor
 from typing import Literal, get_args
 
 from .mixing import Convention
 from .result import Unmixing
+
+# What a fit takes, in bytes for each value of its image, and where Linux tells what is free
+BYTES = 64
+MEMORY = Path("/proc/meminfo")
 
 Mode = Literal["single", "self", "partial", "supervised"]
 
@@ -129,6 +134,29 @@ def check_images(
         raise ValueError("The hr image shows no pixel whose sum over the bands is positive.")
 
     return Y, M, X, mask
+
+
+def check_memory(values: int, advice: str) -> None:
+    r"""Checks that there is memory for a fit, where the system tells how much there is.
+
+    Args:
+        values: The number of bands times that of pixels.
+        advice: What to do if there is too little.
+
+    Raises:
+        MemoryError: If there is too little.
+    """
+    try:
+        lines = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines())
+        free = 1024 * int(lines["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):  # not Linux
+        return
+
+    if BYTES * values > free:
+        raise MemoryError(
+            f"About {BYTES * values / 1e9:.2g} GB of memory are needed, and {free / 1e9:.2g} GB "
+            f"are free: {advice}."
+        )
 
 
 def check_start(start: object, Y: Tensor, endmembers: int | str) -> int | None:

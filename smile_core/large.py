@@ -18,7 +18,6 @@ import itertools
 import json
 import math
 import numpy as np
-import os
 import shutil
 import time
 import torch
@@ -33,6 +32,7 @@ from torch import Tensor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .application import apply, attention_of
+from .checks import check_memory
 from .distributed import compute
 from .image import Image, Sliced
 from .mapped import Mapped
@@ -51,9 +51,6 @@ WINDOW = 32
 
 # So far do pixels know of each other: four convolutions, and back-projections that fade
 MARGIN = 16
-
-# What a fit or tile takes at most, in bytes for each value of its image
-BYTES = 64
 
 # The maps of a result, by the resolution that they have
 MAPS = {"a": 1, "brightness": 1, "gap": 1, "dead": 1, "a_hr": 2, "brightness_hr": 2}
@@ -126,7 +123,9 @@ def unmix_large(
     folder = Path(folder)
     if folder.exists():
         raise FileExistsError(f"The folder '{folder}' exists already: its result is kept.")
-    _check_memory(image.shape, sample, tile)
+    pixels = math.prod(image.shape[1:])
+    for name, number in (("sample", sample), ("tile", (tile + 2 * MARGIN) ** 2)):
+        check_memory(image.shape[0] * min(number, pixels), f"choose a smaller {name}")
     options = {"scale": scale, "mode": mode, "convention": convention, "seed": seed}
     start = time.perf_counter()
 
@@ -395,25 +394,6 @@ def _arguments(
     }
 
     return values | options
-
-
-def _check_memory(shape: tuple[int, ...], sample: int, tile: int) -> None:
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not where the system does not tell
-        return
-
-    pixels = math.prod(shape[1:])
-    for name, value, number in (
-        ("sample", sample, min(sample, pixels)),
-        ("tile", tile, min((tile + 2 * MARGIN) ** 2, pixels)),
-    ):
-        needed = BYTES * shape[0] * number
-        if needed > free:
-            raise MemoryError(
-                f"With {name}={value} and {shape[0]} bands, about {needed / 1e9:.1f} GB of memory "
-                f"are needed, and {free / 1e9:.1f} GB are free: choose a smaller {name}."
-            )
 
 
 def _save_json(path: Path, values: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ from torch import Tensor
 from typing import Literal
 
 from .application import finish
-from .checks import Mode, check_images, check_options, check_start
+from .checks import Mode, check_images, check_memory, check_options, check_start
 from .counting import estimate_endmembers
 from .endmembers import decide, find_endmembers
 from .guidance import factors_of, guide
@@ -157,12 +157,14 @@ def unmix(
     Raises:
         ValueError: If an argument does not fit; the message names it, what was expected and what
             came.
+        MemoryError: If there is too little memory.
     """
     if not isinstance(settings, Settings):
         raise ValueError(f"The settings should be of class Settings, got {settings!r}.")
     check_options(mode, convention, scale, seed, threads)
     scale, seed = int(scale), int(seed)  # JSON knows no integers of NumPy
     Y, M, X, mask = check_images(image, endmembers, scale, mode, hr, hr_mask)
+    check_memory(Y.numel(), "see smile_core.unmix_large, or choose a part of the image")
     R = check_start(start, Y, endmembers if M is None else M.shape[1])
     if start is not None and convention == "auto":
         convention = start.convention

@@ -14,7 +14,7 @@ import torch
 from dataclasses import replace
 from pathlib import Path
 
-from smile_core import Settings, large, scenes, unmix
+from smile_core import Settings, checks, large, scenes, unmix
 from smile_core.distributed import connect
 from smile_core.image import prepare
 from smile_core.large import load_large, unmix_large
@@ -245,11 +245,16 @@ def test_too_little_memory_or_disk(
     image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     r"""Tests that this is told before the work, with the setting that lowers it."""
-    pages = {"SC_AVPHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "sysconf", pages.__getitem__)
-        with pytest.raises(MemoryError, match="choose a smaller sample"):
-            unmix_large(image, 3, tmp_path / "result")
+    memory = tmp_path / "meminfo"
+    for kilobytes, setting in ((1000, "sample"), (15000, "tile")):
+        memory.write_text(f"MemTotal: 9 kB\nMemAvailable: {kilobytes} kB\n")
+        with monkeypatch.context() as patch:
+            patch.setattr(checks, "MEMORY", memory)
+            with pytest.raises(MemoryError, match=rf"GB are free: choose a smaller {setting}\."):
+                unmix_large(np.tile(image, (1, 2, 2)), 3, tmp_path / "result", sample=1024)
+            with pytest.raises(MemoryError, match=r"see smile_core\.unmix_large"):
+                unmix(np.tile(image, (1, 2, 2)), 3)
+    memory.unlink()
     assert not list(tmp_path.iterdir())
 
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
