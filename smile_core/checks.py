@@ -34,7 +34,7 @@ def check_options(mode: str, convention: str, scale: int, seed: int, threads: in
         ("mode", mode, get_args(Mode)),
         ("convention", convention, ("auto", *get_args(Convention))),
     ):
-        if value not in options:
+        if not isinstance(value, str) or value not in options:
             raise ValueError(f"The {name} should be one of {options}, got {value!r}.")
     for name, number, least in (("scale", scale, 2), ("seed", seed, 0), ("threads", threads, 1)):
         if name == "threads" and number is None:
@@ -43,8 +43,9 @@ def check_options(mode: str, convention: str, scale: int, seed: int, threads: in
             raise ValueError(
                 f"The {name} should be a whole number of at least {least}, got {number!r}."
             )
-        if number >= 2**63:
-            raise ValueError(f"The {name} should be less than 2^63, got {number}.")
+        power = 10 if name == "threads" else 63  # of threads without end, the process dies
+        if number >= 2**power:
+            raise ValueError(f"The {name} should be less than 2^{power}, got {number}.")
 
 
 def check_images(
@@ -190,7 +191,10 @@ def _is_whole(x: object) -> bool:
 
 def _tensor(name: str, x: ArrayLike | Tensor, dtype: torch.dtype | None = torch.float32) -> Tensor:
     try:
-        x = x if isinstance(x, Tensor) else torch.as_tensor(np.array(x))
+        if not isinstance(x, Tensor):
+            x = np.array(x)
+            # Of the bytes as well, where they come from a file
+            x = torch.as_tensor(x.astype(x.dtype.newbyteorder("="), copy=False))
         if x.is_complex():
             raise TypeError("complex numbers")
         return x.detach().to("cpu", dtype).contiguous()  # the order of sums is that of memory

@@ -314,7 +314,7 @@ def find_device(device: str = "auto") -> torch.device:
 
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(
             f"The device should be 'auto' or one that torch has here, got '{device}': {error}"
         ) from error

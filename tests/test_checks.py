@@ -39,13 +39,14 @@ def make_readonly(x: Tensor) -> np.ndarray:
         lambda x: x.numpy(),
         lambda x: x.double().numpy(),
         lambda x: x.double().requires_grad_(),
+        lambda x: x.numpy().astype(">f8"),
         lambda x: np.asfortranarray(x.numpy()),
         lambda x: x.numpy()[:, ::-1].copy()[:, ::-1],
         lambda x: x.mT.contiguous().mT,
         lambda x: make_readonly(x),
         lambda x: x.tolist(),
     ],
-    ids="numpy float64 gradient fortran reversed transposed readonly list".split(),
+    ids="numpy float64 gradient endian fortran reversed transposed readonly list".split(),
 )
 def test_inputs(scene: Scene, change: Callable[[Tensor], object]) -> None:
     hr, mask = scene.image, torch.zeros(24, 20).bool()
@@ -113,9 +114,12 @@ BAD = [
     ({"seed": 2**64}, r"seed .* less than 2\^63"),
     ({"settings": {"steps": 3}}, r"settings .* of class Settings, got {'steps': 3}"),
     ({"threads": 0}, r"threads .* whole number of at least 1, got 0"),
+    ({"threads": 2**10}, r"threads .* less than 2\^10"),  # of many more, the process dies
+    ({"mode": np.array(["self", "single"])}, r"mode should be one of .*, got array"),
     ({"mode": "both"}, r"mode .*'single', 'self', 'partial', 'supervised'\), got 'both'"),
     ({"convention": "volume"}, r"convention .*'auto', 'share', 'area', 'plain'\), got 'volume'"),
     ({"device": "abacus"}, r"device .* got 'abacus'"),
+    ({"device": 3.5}, r"device .* got '3.5'"),
     ({"device": "cuda:99"}, r"device .* got 'cuda:99'"),
     # The HR image
     ({"hr": torch.rand(5, 16, 16)}, r"mode 'self' sees no HR image, but hr"),
