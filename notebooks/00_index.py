@@ -10,7 +10,7 @@
 #     language: python
 #     name: python3
 #   smile:
-#     after: [01_quickstart, 02_scenes, 03_relationship, 04_existence, 05_accessibility, 06_network, 07_synthetic, 08_real, 09_guidance, 10_affinity, 11_convergence, 12_ablation, 13_comparison]
+#     after: [01_quickstart, 02_scenes, 03_relationship, 04_existence, 05_accessibility, 06_network, 07_synthetic, 08_real, 09_guidance, 10_affinity, 11_convergence, 12_ablation, 13_comparison, 14_scaling, 15_your_scene, 16_transfer, 17_uncertainty]
 # ---
 
 # %% [markdown]
@@ -34,7 +34,7 @@ from pathlib import Path
 
 from smile_core.record import Record
 
-pd.options.display.max_colwidth = None
+pd.options.display.max_colwidth = pd.options.display.max_rows = None
 record = Record("00_index", figures, seed=0)
 
 # %% [markdown]
@@ -55,6 +55,10 @@ record = Record("00_index", figures, seed=0)
 # | convergence | objective, gap and step inequalities on the scenes | 11 convergence |
 # | each part of the method is needed | the errors without it | 12 ablation |
 # | it is better than other methods | the same images and seeds, seven published methods | 13 comparison |
+# | (ours) | what it costs, and images larger than memory | 14 scaling |
+# | (ours) | your own image, from its path to maps | 15 your scene |
+# | (ours) | what carries over to another scene, through a time series | 16 transfer |
+# | (ours) | how far a number may be off | 17 uncertainty |
 #
 # The names of the theorems are the paper's; their statements and proofs are ours.
 
