@@ -5,15 +5,16 @@ PYTHON ?= python3
 RUN := $(PYTHON) smile_core/bootstrap.py
 REPRODUCE := -m smile_core.reproduce \
 	$(if $(PROFILE),--profile $(PROFILE)) $(if $(ONLY),--only $(ONLY)) \
-	$(if $(FORCE),--force) $(if $(JOBS),--jobs $(JOBS))
+	$(if $(FORCE),--force) $(if $(JOBS),--jobs $(JOBS)) \
+	$(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 .PHONY: help reproduce test notebooks report lint bench lab clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-reproduce:  ## Run the notebooks, print the claims [PROFILE=full] [ONLY=01,08] [FORCE=1] [JOBS=2]
-	@$(RUN) $(REPRODUCE)
+reproduce:  ## Run the notebooks, print the claims [PROFILE=full] [ONLY=01,08] [FORCE=1] [JOBS=2] [SCHEDULER=local]
+	@$(RUN) $(if $(SCHEDULER),--extra distributed) $(REPRODUCE)
 
 test:  ## Check style and spelling, test the package, the notebooks and the report
 	@$(RUN) --extra lint -m pytest
