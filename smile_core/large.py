@@ -41,7 +41,7 @@ from .network import Statistics
 from .progress import Progress, bars
 from .record import replacing
 from .result import Unmixing
-from .unmixing import Settings, unmix
+from .unmixing import Settings, limit_threads, unmix
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -75,25 +75,27 @@ def unmix_large(
     convention: Convention | Literal["auto"] = "auto",
     seed: int = 0,
     device: str = "auto",
+    threads: int | None = None,
     settings: Settings = Settings(),
     sample: int = 2**16,
     tile: int = 256,
     client: "Client | None" = None,
     progress: Progress | None = None,
 ) -> Unmixing:
-    r"""Unmixes an image that need not fit into memory.
+    r"""Unmixes an image that need not fit into memory, or returns what is there already.
 
     Args:
         image: The image, with shape (B, h, w): that of a file, opened by
             `smile_core.scenes.open_image`; the path of a `.npy` file; or anything that is sliced
             like an array, such as one that is mapped to a file.
         endmembers: As for `smile_core.unmix`.
-        folder: The folder to write to, which should not exist.
+        folder: The folder to write to. If it holds the result of the same call, that is returned.
         scale: The scale factor.
         mode: What the SR task learns from, `single` or `self`.
         convention: What an abundance is.
         seed: The seed of sample and fit.
         device: The device to learn on.
+        threads: The number of CPU threads; that of torch if `None`.
         settings: The hyper-parameters.
         sample: The number of pixels to learn from, at most.
         tile: The rows and cols of a tile.
@@ -107,7 +109,7 @@ def unmix_large(
 
     Raises:
         ValueError: If an argument does not fit.
-        FileExistsError: If the folder exists, or holds an unfinished run with other arguments.
+        FileExistsError: If the folder holds anything else, finished or not.
         MemoryError: If there is too little memory.
         OSError: If there is too little room on the disk, or files cannot be read or written.
     """
@@ -121,19 +123,20 @@ def unmix_large(
             )
     sent = None if client is None else _pack(image)
     folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"The folder '{folder}' exists already: its result is kept.")
     pixels = math.prod(image.shape[1:])
     for name, number in (("sample", sample), ("tile", (tile + 2 * MARGIN) ** 2)):
         check_memory(image.shape[0] * min(number, pixels), f"choose a smaller {name}")
     options = {"scale": scale, "mode": mode, "convention": convention, "seed": seed}
     start = time.perf_counter()
 
-    with bars() as show:
+    with limit_threads(threads), bars() as show:
         progress = progress or show
         windows = _draw(image, sample, seed)
         partial = folder.with_name(f"{folder.name}.partial")
         arguments = _arguments(windows, endmembers, image.shape, tile, settings, options)
+        if folder.exists():
+            _compare(folder, arguments)
+            return load_large(folder)
         before = _begin(partial, arguments)
 
         if not (partial / "learned.npz").exists():
@@ -356,20 +359,27 @@ def _open_maps(
 
 def _begin(partial: Path, arguments: dict[str, Any]) -> float:
     # The seconds of the run that is resumed, if there is one
-    path = partial / "run.json"
-    if path.exists():
-        before = json.loads(path.read_text("utf-8"))
-        if {name: before.get(name) for name in arguments} != arguments:
-            raise FileExistsError(
-                f"The folder '{partial}' holds an unfinished run with another image or other "
-                "arguments: delete it, or choose another folder."
-            )
-        return float(before.get("seconds", 0))
+    if (partial / "run.json").exists():
+        return float(_compare(partial, arguments).get("seconds", 0))
 
     partial.mkdir(parents=True, exist_ok=True)
-    _save_json(path, arguments)
+    _save_json(partial / "run.json", arguments)
 
     return 0.0
+
+
+def _compare(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        before = json.loads((folder / "run.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    if {name: before.get(name) for name in arguments} != arguments:
+        raise FileExistsError(
+            f"The folder '{folder}' holds something else than what comes of this image with these "
+            "arguments: delete it, or choose another folder."
+        )
+
+    return before
 
 
 def _arguments(

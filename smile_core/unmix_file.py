@@ -8,6 +8,7 @@ __all__ = ["FORMATS", "UNFINISHED", "unmix_file"]
 
 import contextlib
 import json
+import math
 import matplotlib.pyplot as plt
 import shutil
 
@@ -15,18 +16,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from .image import prepare
+from .image import Image, Sliced, prepare
 from .images import open_image
+from .large import unmix_large
 from .layouts import need
 from .library import name_endmembers, read_library
+from .result import Unmixing
+from .scene import float32
 from .unmixing import unmix
 from .writing import write_maps, write_spectra
 
 #: The ending of maps in each format, and the package that writes it.
 FORMATS = {"envi": (".hdr", "spectral.io.envi"), "geotiff": (".tif", "rasterio")}
 
-#: The folder, in that of the results, of files that are being written.
-UNFINISHED = ".unfinished"
+#: The folder, in that of the results, of files that are being written, and that of tiles.
+UNFINISHED, TILES = ".unfinished", ".tiles"
+
+#: The number of pixels from which on an image is unmixed tile by tile.
+LARGE = 2**19
 
 
 def unmix_file(
@@ -48,7 +55,8 @@ def unmix_file(
     Args:
         path: The path of the image, see `smile_core.images`.
         endmembers: Their number, or "auto" to estimate it.
-        output: The folder of the results: `result.npz`, which `Unmixing.load` reads; maps of the
+        output: The folder of the results: `result.npz`, which `Unmixing.load` reads, or, of a
+            large image, the folder `result`, which `smile_core.load_large` reads; maps of the
             abundances at both resolutions, where the image lies; `endmembers.csv`; `names.csv`,
             if there is a library; `result.png`; and `summary.json`.
         format: The format of the maps; GeoTIFF for GeoTIFF and ENVI for others if `None`.
@@ -81,30 +89,42 @@ def unmix_file(
     say(str(image))
     if size is not None:
         image = image.crop(*(min(size, length) for length in image.pixels.shape[1:]))
-    prepared = prepare(image)
-    say(prepared.message)
-    if known is not None and prepared.wavelengths is None:
+    pixels = math.prod(image.pixels.shape[1:])
+    if pixels <= LARGE:
+        prepared = prepare(image)
+        bands, message = prepared.bands, prepared.message
+    else:
+        bands = Sliced(image).bands
+        message = f"{len(bands)} bands are used, and {pixels} pixels, tile by tile."
+    say(message)
+    if known is not None and image.wavelengths is None:
         raise ValueError(f"To compare '{path}' with a library, its wavelengths are needed.")
 
     with _staging(output) as folder:
-        result = unmix(prepared.cube, endmembers, **options)
+        if pixels <= LARGE:
+            result = unmix(prepared.cube, endmembers, **options)
+            result.save(folder / "result.npz")
+        else:
+            result = _unmix_tiles(image, endmembers, output / TILES, **options)
 
-        result.save(folder / "result.npz")
         figure = result.plot()
         figure.savefig(folder / "result.png", dpi=150)
         plt.close(figure)
-        write_spectra(folder / "endmembers.csv", result.M, image, prepared.bands)
+        write_spectra(folder / "endmembers.csv", result.M, image, bands)
         if known is not None:
-            near = name_endmembers(result.M, prepared.wavelengths, known)
+            near = name_endmembers(result.M, float32(image.wavelengths[bands]), known)
             near.to_csv(folder / "names.csv", index=False)
         write_maps(folder / f"abundances{suffix}", result, image, resolution="low")
         write_maps(folder / f"abundances_hr{suffix}", result, image, resolution="high")
 
         names = sorted(path.name for path in folder.iterdir())
-        bands, rows, cols = prepared.cube.shape
+        if pixels > LARGE:
+            (output / TILES).replace(folder / "result")
+            names = ["result", *names]
+        rows, cols = image.pixels.shape[1:]
         summary = {
             "image": str(path),
-            "bands": bands,
+            "bands": len(bands),
             "rows": rows,
             "cols": cols,
             "endmembers": result.M.shape[1],
@@ -124,8 +144,19 @@ def unmix_file(
     return summary
 
 
+def _unmix_tiles(image: Image, endmembers: int | str, folder: Path, **options: Any) -> Unmixing:
+    # What an interrupted run has left is gone on with, if it was the same
+    try:
+        return unmix_large(image, endmembers, folder, **options)
+    except FileExistsError:
+        for path in (folder, folder.with_name(f"{folder.name}.partial")):
+            shutil.rmtree(path, ignore_errors=True)
+        return unmix_large(image, endmembers, folder, **options)
+
+
 def _occupied(folder: Path) -> bool:
-    return folder.is_dir() and any(path.name != UNFINISHED for path in folder.iterdir())
+    ours = (UNFINISHED, TILES, f"{TILES}.partial")
+    return folder.is_dir() and any(path.name not in ours for path in folder.iterdir())
 
 
 @contextlib.contextmanager
@@ -138,6 +169,8 @@ def _staging(folder: Path) -> Iterator[Path]:
     try:
         yield new
         for path in sorted(new.iterdir(), key=lambda path: (path.name == "summary.json", path)):
+            if path.is_dir():
+                shutil.rmtree(folder / path.name, ignore_errors=True)
             path.replace(folder / path.name)
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -17,7 +17,7 @@ mode                    sees                            trains on
 ======================= =============================== =====================================
 """
 
-__all__ = ["LIGHT", "Mode", "Settings", "find_device", "unmix"]
+__all__ = ["LIGHT", "Mode", "Settings", "find_device", "limit_threads", "unmix"]
 
 import contextlib
 import math
@@ -173,7 +173,7 @@ def unmix(
     network = None
     watch = _Watch()
 
-    with _threads(threads), bars() as show:
+    with limit_threads(threads), bars() as show:
         progress = progress or show
 
         # Pixels of about unit norm, whatever the unit of the image
@@ -320,6 +320,17 @@ def find_device(device: str = "auto") -> torch.device:
         ) from error
 
 
+@contextlib.contextmanager
+def limit_threads(threads: int | None) -> Iterator[None]:
+    r"""Sets the number of CPU threads of torch for a block of code, or leaves it if `None`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _weights(
     start: Unmixing | None, M: Tensor, scale: int, channels: int
 ) -> dict[str, Tensor] | None:
@@ -331,16 +342,6 @@ def _weights(
     same = shapes == {name: w.shape for name, w in start.network.items()}
 
     return start.network if same else None
-
-
-@contextlib.contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Watch:

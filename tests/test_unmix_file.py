@@ -9,8 +9,9 @@ from pathlib import Path
 
 import smile_core
 
+from smile_core import unmix_file as unmix_file_module
 from smile_core.result import Unmixing
-from smile_core.unmix_file import UNFINISHED, unmix_file
+from smile_core.unmix_file import TILES, UNFINISHED, unmix_file
 
 rasterio = pytest.importorskip("rasterio", reason="the extra 'geo' is not installed")
 pytest.importorskip("spectral", reason="the extra 'geo' is not installed")
@@ -112,3 +113,46 @@ def test_all_or_nothing(image: Path, out: Path, monkeypatch: pytest.MonkeyPatch)
     # Whole results stand
     with pytest.raises(FileExistsError, match="is not empty"):
         run(image, out)
+
+
+def test_large_image(image: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # By tiles, what comes out is the same, but for the folder that stands for one file
+    expected = run(image, out)
+    maps = (out / "abundances_hr.tif").read_bytes()
+    monkeypatch.setattr(unmix_file_module, "LARGE", 10)
+    with pytest.raises(FileExistsError, match="not empty"):
+        run(image, out)
+    summary = run(image, out, force=True)
+    assert (out / "abundances_hr.tif").read_bytes() == maps
+    result = smile_core.load_large(out / "result")
+    torch.testing.assert_close(result.a, Unmixing.load(out / "result.npz").a)
+    assert {Path(str(path)) for path in summary["paths"]} == {*out.iterdir()} - {
+        out / "result.npz"
+    }
+    for name in ("bands", "rows", "cols", "endmembers", "dead_pixels"):
+        assert summary[name] == expected[name]
+    assert run(image, out, force=True)["largest_gap"] == summary["largest_gap"]
+
+
+def test_large_image_resumes(image: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tiles that were done are kept where the same is asked for, and thrown away otherwise
+    monkeypatch.setattr(unmix_file_module, "LARGE", 10)
+
+    def fail(*args: object, **options: object) -> None:
+        raise OSError("There is no room.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unmix_file_module, "write_maps", fail)
+        with pytest.raises(OSError, match="no room"):
+            run(image, out)
+    assert (out / TILES / "run.json").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("smile_core.large.unmix", fail)
+        run(image, out)
+    assert not (out / TILES).exists() and (out / "result" / "a.npy").exists()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unmix_file_module, "write_maps", fail)
+        with pytest.raises(OSError, match="no room"):
+            run(image, out, force=True)
+    assert run(image, out, force=True, scale=3)["scale"] == 3
