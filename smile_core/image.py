@@ -27,7 +27,7 @@ from functools import cached_property
 from pathlib import Path
 from torch import Tensor
 
-from .scene import Scene, float32
+from .scene import Scene, find_corner, float32
 
 #: Windows in nanometres whose bands are left out.
 WATER_VAPOUR = ((1340.0, 1445.0), (1790.0, 1955.0), (2450.0, math.inf))
@@ -147,14 +147,7 @@ class Image:
         Raises:
             ValueError: If the rectangle is empty or leaves the image.
         """
-        _, H, W = self.pixels.shape
-        r, c = ((H - rows) // 2, (W - cols) // 2) if at is None else at
-        if min(r, c) < 0 or min(rows, cols) < 1 or r + rows > H or c + cols > W:
-            raise ValueError(
-                f"A crop of {rows} x {cols} pixels at {(r, c)} does not fit in an image of "
-                f"{H} x {W} pixels."
-            )
-
+        r, c = find_corner(self.pixels.shape[1:], rows, cols, at)
         place = None if self.place is None else self.place.crop(r, c)
         return replace(self, pixels=self.pixels[:, r : r + rows, c : c + cols], place=place)
 

@@ -7,7 +7,7 @@ scene all of them are known. The reference of a real scene is computed from the 
 from a library, by its authors: it is not a field measurement, and the model holds only roughly.
 """
 
-__all__ = ["Scene", "float32"]
+__all__ = ["Scene", "find_corner", "float32"]
 
 import numpy as np
 import torch
@@ -102,19 +102,37 @@ class Scene:
         Raises:
             ValueError: If the rectangle is empty or leaves the image.
         """
-        _, H, W = self.image.shape
-        r, c = ((H - rows) // 2, (W - cols) // 2) if at is None else at
-        if min(r, c) < 0 or min(rows, cols) < 1 or r + rows > H or c + cols > W:
-            raise ValueError(
-                f"A crop of {rows} x {cols} pixels at {(r, c)} does not fit in scene "
-                f"'{self.name}' of {H} x {W} pixels."
-            )
-
+        r, c = find_corner(self.image.shape[1:], rows, cols, at)
         maps = {key: getattr(self, key) for key in ("image", "a", "brightness")}
         return replace(
             self,
             **{k: v[..., r : r + rows, c : c + cols] for k, v in maps.items() if v is not None},
         )
+
+
+def find_corner(
+    shape: tuple[int, int], rows: int, cols: int, at: tuple[int, int] | None
+) -> tuple[int, int]:
+    r"""Returns the first row and the first column of a rectangle in an image.
+
+    Args:
+        shape: The rows and columns of the image.
+        rows: The number of rows of the rectangle.
+        cols: The number of columns of the rectangle.
+        at: Its first row and first column. If `None`, the rectangle is in the centre.
+
+    Raises:
+        ValueError: If the rectangle is empty or leaves the image.
+    """
+    H, W = shape
+    r, c = ((H - rows) // 2, (W - cols) // 2) if at is None else at
+    if min(r, c) < 0 or min(rows, cols) < 1 or r + rows > H or c + cols > W:
+        raise ValueError(
+            f"A crop of {rows} x {cols} pixels at {(r, c)} does not fit in an image of {H} x {W} "
+            "pixels."
+        )
+
+    return r, c
 
 
 def float32(x: np.ndarray) -> Tensor:
