@@ -53,6 +53,9 @@ BLOCK = 4
 # A member is left out if it fits so much worse than the median of all, relative
 WORSE = 0.1
 
+# So many times the noise is drawn for each member, for it costs little
+DRAWS = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Spread:
@@ -208,7 +211,7 @@ def ensemble(
     # Noise
     level = _level(residual[:, ~whole.dead], M.shape[1])
     basis = level * torch.linalg.qr(M.double()).Q.float()
-    draws = (torch.randn(a.shape, generator=generator) for _ in range(members))
+    draws = (torch.randn(a.shape, generator=generator) for _ in range(DRAWS * members))
     noisy = (Y - residual + torch.einsum("br,rhw->bhw", basis, z) for z in draws)
     a_noise = _spread((_solve(y, M, convention)[0] for y in noisy), a)
 
