@@ -96,13 +96,13 @@ plt.show()
 for name, scene in loaded.items():
     spread = spreads[name]
     (low, high), M_true = spread.band(0.9), truth(scene, spread)[1]
-    order = metrics.match(scene.M, spread.M)[0]
+    order = metrics.match(spread.M, scene.M)[0]
     fig, axes = plt.subplots(1, scene.R, figsize=(0.6 + 2.1 * scene.R, 2.2), sharex=True)
-    for k, ax in enumerate(axes):
+    for ax, k, material in zip(axes, order, scene.materials, strict=True):
         _ = ax.fill_between(scene.wavelengths, low[:, k], high[:, k], alpha=0.3, label="90 %")
         _ = ax.plot(scene.wavelengths, spread.M[:, k], label="found")
         _ = ax.plot(scene.wavelengths, M_true[:, k], "k--", lw=1, label="reference")
-        _ = ax.set(title=scene.materials[order[k]])
+        _ = ax.set_title(material)
     fig.supxlabel("wavelength (nm)")
     axes[0].set_ylabel("spectrum")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
@@ -183,6 +183,7 @@ compared.round(2)
 
 # %% [markdown]
 # This is the part of endmembers, band by band, inside intervals of 90 %, with the constant in both.
+# Where materials vary, endmembers are archetypes, whose search has many ends, and starts matter. Elsewhere they are the corners of the smallest simplex around the pixels: all starts end there, and whether it is the right one they do not tell.
 
 # %% [markdown]
 # ## What we found
@@ -213,10 +214,13 @@ holds = bool(ranks.min() > 0.3)
 record.claim(claim, number=f"{ranks.min():.2f} to {ranks.max():.2f}", holds=holds, source="ours")
 
 # %%
-claim = "Starts alone tell too little: intervals of 90 % hold less than half of the endmembers"
-mean = starts["M.90"].mean()
-number = f"{mean:.0%} (n={len(starts)})"
-record.claim(claim, number=number, holds=bool(mean < 0.5), source="ours")
+alone = compared["starts alone"]
+record.claim(
+    "Starts alone tell too little: in some kind of scene, intervals of 90 % hold less than half",
+    number=f"{alone.min():.0%} ({alone.idxmin()}) to {alone.max():.0%} of the endmembers",
+    holds=bool(alone.min() < 0.5),
+    source="ours",
+)
 
 # %%
 for name, scene in loaded.items():
