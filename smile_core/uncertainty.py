@@ -151,8 +151,9 @@ def ensemble(
 ) -> Spread:
     r"""Unmixes an image, and measures by an ensemble how far the result may be off.
 
-    It takes about a quarter of the time of mode `single` for each member: members search with a
-    quarter of the restarts and half of the rounds.
+    Members search with a quarter of the restarts and half of the rounds, and take about a quarter
+    of the time of mode `single` each, or as much where endmembers are corners. Memory is that of
+    a few copies of the image.
 
     Args:
         image: The image, as for `smile_core.unmix`, with shape (B, h, w).
