@@ -30,8 +30,9 @@ lint:  ## Check style and spelling
 	@$(RUN) --extra lint -m ruff format --check
 	@$(RUN) --extra lint -m codespell_lib
 
-bench:  ## Measure errors and seconds on the real scenes (half an hour) [SEEDS=5]
+bench:  ## Measure errors and seconds on the real scenes (an hour) [SEEDS=5]
 	@$(RUN) tests/bench.py $(if $(SEEDS),--seeds $(SEEDS))
+	@$(RUN) tests/bench_scaling.py
 
 lab:  ## Open the notebooks in JupyterLab
 	@$(RUN) -m jupyterlab
