@@ -3,7 +3,14 @@ r"""Checks of what `smile_core.unmix` is given: clear errors before long work.
 Each error names the argument, what was expected and what came.
 """
 
-__all__ = ["Mode", "check_images", "check_memory", "check_options", "check_start"]
+__all__ = [
+    "Mode",
+    "check_images",
+    "check_memory",
+    "check_options",
+    "check_start",
+    "check_unit",
+]
 
 import numpy as np
 import torch
@@ -22,6 +29,9 @@ BYTES = 64
 MEMORY = Path("/proc/meminfo")
 
 Mode = Literal["single", "self", "partial", "supervised"]
+
+# Larger numbers leave float32 no room for sums and products, nor do images so many times brighter
+LARGEST, APART = 1e30, 1e12
 
 
 def check_options(mode: str, convention: str, scale: int, seed: int, threads: int | None) -> None:
@@ -63,7 +73,8 @@ def check_images(
         hidden, and its mask, `None` if there is none.
 
     Raises:
-        ValueError: If shapes disagree, values are not finite, or there is nothing to unmix.
+        ValueError: If shapes disagree, values are not finite or too large, or there is nothing to
+            unmix.
     """
     # The image
     Y = _tensor("image", image)
@@ -160,6 +171,28 @@ def check_memory(values: int, advice: str) -> None:
         )
 
 
+def check_unit(name: str, x: Tensor | None, level: float) -> None:
+    r"""Checks that endmembers or an HR image, if given, are about as bright as the image.
+
+    Args:
+        name: The name of what is checked.
+        x: What is checked.
+        level: The mean norm of the pixels of the image.
+
+    Raises:
+        ValueError: If they are not, by so much that numbers would overflow or vanish.
+    """
+    if x is None:
+        return
+
+    largest = float(max(map(abs, torch.aminmax(x))))
+    if not level / APART <= largest <= level * APART:
+        raise ValueError(
+            f"The {name} should be in the unit of the image, got numbers up to {largest:.1e}, and "
+            f"pixels of the mean norm {level:.1e}."
+        )
+
+
 def check_start(start: object, Y: Tensor, endmembers: int | str) -> int | None:
     r"""Checks that a result to start from has the bands and the number of endmembers.
 
@@ -208,4 +241,9 @@ def _check_finite(name: str, x: Tensor) -> None:
         raise ValueError(
             f"The {name} should be finite, got {int(bad.sum())} NaN or infinite values, the first "
             f"at index {tuple(bad.nonzero()[0].tolist())}."
+        )
+    largest = float(max(map(abs, torch.aminmax(x)))) if x.numel() else 0.0
+    if largest > LARGEST:
+        raise ValueError(
+            f"The {name} should be of numbers up to {LARGEST:.0e}, got {largest:.1e}."
         )

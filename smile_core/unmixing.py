@@ -35,7 +35,14 @@ from torch import Tensor
 from typing import Literal
 
 from .application import finish
-from .checks import Mode, check_images, check_memory, check_options, check_start
+from .checks import (
+    Mode,
+    check_images,
+    check_memory,
+    check_options,
+    check_start,
+    check_unit,
+)
 from .counting import estimate_endmembers
 from .endmembers import decide, find_endmembers
 from .guidance import factors_of, guide
@@ -180,6 +187,8 @@ def unmix(
         dead = Y.sum(dim=0) <= 0
         # Tiny and huge units have room in float64
         level = float(Y[:, ~dead].double().norm(dim=0).mean())
+        check_unit("endmembers", M, level)
+        check_unit("hr image", X, level)
         Y, X = Y / level, None if X is None else X / level
 
         found = None

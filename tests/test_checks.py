@@ -85,6 +85,7 @@ BAD = [
     ({"image": torch.full((5, 8, 8), torch.nan)}, r"image .* finite, got 320 .* \(0, 0, 0\)"),
     ({"image": np.full((5, 8, 8), np.inf)}, r"image .* finite, got 320 NaN or infinite values"),
     ({"image": np.full((5, 8, 8), 1e300)}, r"image .* finite"),  # in float32
+    ({"image": np.full((5, 8, 8), 1e31)}, r"image .* up to 1e\+30, got 1.0e\+31"),
     ({"image": "samson"}, r"image .* array of real numbers"),
     ({"image": None}, r"image .* array of real numbers"),
     ({"image": [[1.0], [1.0, 2.0]]}, r"image .* array of real numbers"),
@@ -102,6 +103,8 @@ BAD = [
     ({"endmembers": torch.rand(5)}, r"endmembers .* \(5, R\), .* got shape \(5,\)"),
     ({"endmembers": torch.rand(5, 0)}, r"endmembers .* got shape \(5, 0\)"),
     ({"endmembers": torch.full((5, 2), torch.nan)}, r"endmembers .* finite, got 10"),
+    ({"endmembers": torch.full((5, 2), 1e20)}, r"endmembers .* unit of the image, .* 1.0e\+20"),
+    ({"endmembers": torch.full((5, 2), 1e-20)}, r"endmembers .* unit of the image, .* 1.0e-20"),
     ({"endmembers": torch.eye(5)[:, :2] - 1}, r"Each endmember .* positive sum"),
     ({"endmembers": "many"}, r"endmembers .* whole number, 'auto', or .* \(5, R\), got 'many'"),
     ({"image": torch.zeros(5, 8, 8), "endmembers": "auto"}, r"image has no pixel"),
@@ -141,6 +144,7 @@ BAD = [
         r"hr .* \(5, 32, 32\), 4 times .* \(5, 16, 16\)",
     ),
     ({"mode": "supervised", "hr": torch.full((5, 16, 16), torch.nan)}, r"hr .* finite, got 1280"),
+    ({"mode": "supervised", "hr": torch.full((5, 16, 16), 1e20)}, r"hr .* unit of the image"),
     ({"mode": "supervised", "hr": torch.zeros(5, 16, 16)}, r"hr image shows no pixel"),
     *(
         ({"mode": "partial", "hr": torch.rand(5, 16, 16), "hr_mask": mask}, f"hr_mask .* {text}")
