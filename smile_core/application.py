@@ -15,7 +15,7 @@ from dataclasses import replace
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .checks import check_images
+from .checks import APART, check_images
 from .degradation import degrade
 from .guidance import bring_up
 from .lifting import interpolate, lift
@@ -48,22 +48,31 @@ def apply(
         are those of `learned`, `seconds` has the total.
 
     Raises:
-        ValueError: If the image does not have the bands of `learned`, or is not finite.
+        ValueError: If the image does not have the bands of `learned`, is not finite, or is in
+            another unit where that matters.
     """
     start = time.perf_counter()
-    Y = check_images(image, learned.M, learned.scale, "single", None, None)[0]
+    Y = check_images(image, learned.M, learned.scale, "single", None, None, lit=False)[0]
     dead = Y.sum(dim=0) <= 0
     # A fixed brightness has a fixed unit
     plain = learned.convention == "plain"
     level = learned.level
-    if statistics is None and not plain:
-        level = float(Y[:, ~dead].double().norm(dim=0).mean())
+    if not dead.all():
+        light = float(Y[:, ~dead].double().norm(dim=0).mean())
+        if learned.convention != "share" or statistics is not None:
+            light = max(light, level / APART)  # a tile may be dark
+            if light > level * APART:
+                raise ValueError(
+                    "The image should be in the unit of the one that was learned from, got pixels "
+                    f"of the mean norm {light:.1e}, and of {level:.1e} there."
+                )
+        level = level if plain or statistics is not None else light
 
     Y, fitted = Y / level, "plain" if plain else "share"
     M, moved = _endmembers(learned)
     a, brightness, gap = unmix_pixels(Y, M, fitted)
     refined = None
-    if learned.guided:
+    if learned.guided and not dead.all():
         network = learned.build_network() if learned.network else None
         share = learned.history["share"][0]
         scene = Level(Y, a, brightness)
@@ -77,7 +86,7 @@ def apply(
         M,
         refined,
         convention=learned.convention,
-        norms=learned.M.norm(dim=0) / level,
+        norms=(learned.M / level).norm(dim=0),
         scale=learned.scale,
         level=level,
         dead=dead,
@@ -176,7 +185,7 @@ def finish(
 def _endmembers(learned: Unmixing) -> tuple[Tensor, Tensor]:
     # Before and after the last solve, as the solves take them
     both = learned.M_first, learned.M
-    if learned.convention == "plain":
-        return both[0] / learned.level, both[1] / learned.level
+    if learned.convention != "share":
+        both = both[0] / learned.level, both[1] / learned.level
 
-    return unit(both[0]), unit(both[1])
+    return both if learned.convention == "plain" else (unit(both[0]), unit(both[1]))

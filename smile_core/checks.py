@@ -65,8 +65,12 @@ def check_images(
     mode: str,
     hr: ArrayLike | Tensor | None,
     hr_mask: ArrayLike | Tensor | None,
+    *,
+    lit: bool = True,
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     r"""Checks the images of `smile_core.unmix` and makes tensors of them, on the CPU.
+
+    With `lit`, some pixel of the image has to be alive; a tile of a large image can do without.
 
     Returns:
         The image; the endmembers, `None` if they are to be found; the HR image, zero where it is
@@ -112,7 +116,7 @@ def check_images(
         _check_finite("endmembers", M)
         if (M.sum(dim=0) <= 0).any():
             raise ValueError("Each endmember should have a positive sum over the bands.")
-        if not alive:
+        if not alive and (lit or not Y.numel()):
             raise ValueError("The image has no pixel whose sum over the bands is positive.")
 
     # The HR image
@@ -213,6 +217,12 @@ def check_start(start: object, Y: Tensor, endmembers: int | str) -> int | None:
         raise ValueError(
             f"The start should have the {len(Y)} bands of the image and {R} endmembers, got "
             f"{B} bands and {R_start} endmembers."
+        )
+    alive = int((Y.sum(dim=0) > 0).sum())
+    if R_start > alive:
+        raise ValueError(
+            "The start should have no more endmembers than the image has pixels with light, "
+            f"{alive}, got {R_start}."
         )
 
     return R_start

@@ -392,6 +392,8 @@ def _arguments(
 ) -> dict[str, Any]:
     # What a result depends on, and the image by its sample
     digest = hashlib.sha256(windows.numpy().tobytes())
+    if isinstance(endmembers, Tensor):
+        endmembers = endmembers.detach().cpu().numpy()
     if not isinstance(endmembers, int | str):
         digest.update(np.ascontiguousarray(endmembers, dtype=np.float32).tobytes())
         endmembers = "given"

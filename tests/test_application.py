@@ -34,6 +34,24 @@ def test_same_image(convention: str, mode: str) -> None:
     assert again.convention == convention and again.history == learned.history
 
 
+@pytest.mark.parametrize("unit", [1e-35, 1e25])
+def test_units(unit: float) -> None:
+    r"""Tests that the unit of the image changes the endmembers, and nothing else."""
+    image = scenes.synthetic(12, 3, seed=2, brightness="smooth").image
+    options = {"mode": "single", "convention": "area", "settings": QUICK}
+    learned = unmix(unit * image, 3, **options)
+    again, usual = apply(learned, unit * image), unmix(image, 3, **options)
+    torch.testing.assert_close(again.a_hr, usual.a_hr, rtol=0, atol=1e-3)
+    torch.testing.assert_close(again.brightness_hr, usual.brightness_hr, rtol=1e-3, atol=0)
+
+    # A shadow is one, but light cannot be so much more
+    assert float(apply(learned, 1e-13 * unit * image).brightness.max()) <= 1e-12
+    with pytest.raises(
+        ValueError, match="image should be in the unit of the one that was learned"
+    ):
+        apply(learned, 1e4 * image if unit < 1 else 1e4 * unit * image.mul(1e9).clamp_max(1e1))
+
+
 def test_endmembers_move_in_the_last_solve(guided: tuple) -> None:
     r"""Tests that this is told: without it, the application would be another one."""
     _, learned = guided
@@ -99,6 +117,18 @@ def test_dead_pixels(guided: tuple) -> None:
     assert result.dead.nonzero().tolist() == [[3, 4]]
     assert torch.equal(result.a[:, 3, 4], torch.full((3,), 1 / 3))
     assert not result.brightness_hr[6:8, 8:10].any()
+
+
+@pytest.mark.parametrize("light", [0.0, -0.1])
+def test_nothing_but_dead_pixels(guided: tuple, light: float) -> None:
+    r"""Tests a tile beyond the border of a scene."""
+    image, learned = guided
+    result = apply(learned, light * image, statistics=attention_of(learned, image))
+    assert result.dead.all()
+    assert torch.equal(result.a_hr, torch.full((3, 64, 64), 1 / 3))
+    assert not result.brightness_hr.any() and not result.gap.any()
+    with pytest.raises(ValueError, match="image has no pixel"):
+        apply(learned, image[:, :0])
 
 
 def test_bad_input(guided: tuple) -> None:

@@ -90,8 +90,9 @@ def test_file(image: np.ndarray, tmp_path: Path) -> None:
     r"""Tests that the path of a file, its array, and a tensor give the same."""
     np.save(tmp_path / "image.npy", image)
     sources = (tmp_path / "image.npy", str(tmp_path / "image.npy"), torch.from_numpy(image))
+    M = torch.from_numpy(image[:, 0, ::8]).clone().requires_grad_()
     results = [
-        unmix_large(source, 3, tmp_path / str(i), mode="single", settings=QUICK)
+        unmix_large(source, M, tmp_path / str(i), mode="single", settings=QUICK)
         for i, source in enumerate(sources)
     ]
     for result in results[1:]:
@@ -138,6 +139,22 @@ def test_dead_pixels(image: np.ndarray, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="^20 of 576 pixels are dead") as caught:
         result = unmix_large(image, 3, tmp_path / "result", tile=16, mode="single", settings=QUICK)
     assert len(caught) == 1 and int(result.dead.sum()) == 20
+
+
+@pytest.mark.parametrize("mode", ["single", "self"])
+def test_dead_border(tmp_path: Path, mode: str) -> None:
+    r"""Tests that tiles outside of a scene, as of a satellite's image, are dead and no error."""
+    image = scenes.synthetic(72, 3, seed=1, brightness="smooth", snr=30).image
+    image[:, :40, :40] = 0
+    options = {"mode": mode, "settings": QUICK, "convention": "share"}
+    with pytest.warns(UserWarning, match="1600 of 5184 pixels are dead"):
+        tiled = unmix_large(image, 3, tmp_path / "result", tile=16, **options)
+    with pytest.warns(UserWarning, match="1600 of 5184 pixels are dead"):
+        whole = unmix(image, 3, **options)
+    assert torch.equal(tiled.dead, whole.dead)
+    for name in TENSORS:
+        ours, theirs = getattr(tiled, name), getattr(whole, name)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4 * float(theirs.max()))
 
 
 class Interrupted(Exception):

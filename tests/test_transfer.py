@@ -61,6 +61,8 @@ def test_bad_start() -> None:
             unmix(image, R, start=learned)
     with pytest.raises(ValueError, match="start should be of class Unmixing, got dict"):
         unmix(scene.image, 3, start={})
+    with pytest.raises(ValueError, match=r"no more endmembers than .* with light, 2, got 3"):
+        unmix(scene.image[:, :1, :2], "auto", start=learned)
     assert unmix(scene.image, "auto", mode="single", start=learned).M.shape == (180, 3)
 
 
