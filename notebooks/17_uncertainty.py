@@ -199,6 +199,9 @@ for what, name in {"a": "abundances", "M": "endmembers"}.items():
         source="ours",
     )
 
+# %% [markdown]
+# The mean over kinds of scenes can hide one that fails, and the mean over pixels that intervals are wide in the wrong ones.
+
 # %%
 for what, name in {"a": "abundances", "M": "endmembers"}.items():
     of_kind = observed[f"{what}.90"]
@@ -221,6 +224,9 @@ record.claim(
     holds=bool(alone.min() < 0.5),
     source="ours",
 )
+
+# %% [markdown]
+# On real scenes the reference stands in for the truth.
 
 # %%
 for name, scene in loaded.items():
@@ -251,6 +257,7 @@ print("the higher the level, the more is inside:", all(map(all, rising)))
 #
 # A level is kept on the mean over many scenes, not in each: the whole of a scene is off where its endmembers are, and one scene is one draw.
 # What all members share, no ensemble shows: a material that is missing, a number of endmembers that is wrong, light that mixes otherwise than linearly. The constant stands for the mistakes that our synthetic scenes provoke.
+# From pixel to pixel of one scene, widths are but a weak guide to errors, as `rank` says: they tell how large errors may be, not where they are.
 # Where no pixel is pure and materials vary as well, endmembers are drawn towards the middle; there the intervals are too narrow more often than elsewhere.
 # Noise within the span of the endmembers cannot be seen, and is taken to be like the residual in its largest directions.
 # The interval is symmetric before it is cut off at 0 and 1; and it is that of each abundance by itself, not of all of a pixel at once.
