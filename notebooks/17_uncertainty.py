@@ -80,17 +80,18 @@ for name, scene in loaded.items():
     spread = spreads[name]
     order = metrics.match(spread.M, scene.M)[0]
     low, high = spread.interval(0.9)
-    rows = {"abundance": spread.a[order], "width": (high - low)[order]}
+    width, largest = (high - low)[order], float((high - low).max())
+    rows = {"abundance": spread.a[order], "width, relative": width / largest}
     error = spread.a[order] - truth(scene, spread)[0][order]
     options = {"convention": spread.convention, "errors": error}
-    title = f"{name}: abundances, and the width of their intervals of 90 %"
+    title = f"{name}: abundances, and the width of their intervals of 90 %, {largest:.2f} at most"
     fig = plot.maps(rows, scene.materials, title=title, **options)
     record.figure(fig, f"maps_{name}")
 plt.show()
 
 # %% [markdown]
-# Intervals are wide where materials mix, and narrow where a pixel is all of one and nothing of another.
-# The error is the difference from the reference, which on a real scene is itself computed from the image.
+# Intervals are wide where another draw of pixels or of noise would have given another mixture; widths are relative to the largest of the scene.
+# The error, on a scale of its own, is the difference from the reference, which on a real scene is itself computed from the image.
 
 # %%
 for name, scene in loaded.items():
