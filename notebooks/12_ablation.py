@@ -30,7 +30,7 @@ scales: list = [2]  # scale factors
 modes: list = ["self"]  # what the SR task learns from: self, partial
 seeds: int = 2  # number of seeds, from 0 on
 parts: list = ["attention", "brightness", "network", "lifting"]  # parts to leave out
-weightings: list = ["mgda"]  # weightings to compare with the gate
+weightings: list = ["gate"]  # weightings to compare with the plain sum
 size: int = 0  # rows and columns of the part in the centre to unmix; 0 for all
 restarts: int = 16  # restarts of the endmember search
 steps: int = 50  # training steps of the network
@@ -68,8 +68,6 @@ pd.set_option("display.max_colwidth", None)
 pd.DataFrame({"instead": PARTS}).loc[parts].rename_axis("without")
 
 # %% [markdown]
-# The gate is left out by weighting the tasks otherwise: `sum` is the method without it.
-#
 # All else is equal, the seed included.
 # The errors with and without a part are therefore pairs, and what we look at is their difference: **positive where the part helps, negative where the method is better off without it**.
 
@@ -85,7 +83,7 @@ print(f"{len(done)} of {len(table)} fits, {table['failed'].notna().sum()} failed
 # `share` is how much of the network's correction it takes, which the rehearsal decides; where it is small, no part of the network can matter.
 
 # %%
-whole = done[(done["without"] == "") & (done["weighting"] == "gate")]
+whole = done[(done["without"] == "") & (done["weighting"] == "sum")]
 place = ["scene", "scale", "mode"]
 base = whole.groupby(place, sort=False)[["sad", "lr", "hr", "share"]].mean()
 base.round(4)
@@ -160,7 +158,7 @@ verdicts.round(2)
 # ## Weightings
 #
 # On the parameters that the tasks share, their gradients have to be combined.
-# The gate knows which task is the main one; other rules treat both alike: the plain sum, weights by the uncertainty of each task (`uncertainty`), projected gradients (`pcgrad`), the shortest convex combination (`mgda`), see `smile_core.weighting`.
+# The method adds them up. The gate knows which task is the main one, and takes from the other what opposes it; other rules treat both alike: weights by the uncertainty of each task (`uncertainty`), projected gradients (`pcgrad`), the shortest convex combination (`mgda`), see `smile_core.weighting`.
 # A rule can only matter as far as the network's correction is taken.
 
 # %%
@@ -183,7 +181,7 @@ for change in changes:
     )
     claim, holds = f"Somewhere, errors are larger without: {change}", verdict["helps"] > 0
     if change in weightings:
-        claim, holds = f"The gate is nowhere clearly worse than: {change}", verdict["costs"] == 0
+        claim, holds = f"The sum is nowhere clearly worse than: {change}", verdict["costs"] == 0
     record.claim(claim, number=f"{number}, n={row['n']}", holds=bool(holds), source="ours")
 record.numbers({"worth": found, "method": base.reset_index()})
 record.save()

@@ -47,13 +47,13 @@ def plan(
         modes: The modes, `self` or `partial`.
         seeds: The number of seeds, from 0 on.
         parts: The parts to leave out.
-        weightings: The weightings to compare with the gate.
+        weightings: The weightings to compare with the plain sum.
         options: The other arguments of `ablate`.
 
     Returns:
         The arguments of `ablate`, each case once.
     """
-    changes = [("", "gate"), *((part, "gate") for part in parts), *(("", w) for w in weightings)]
+    changes = [("", "sum"), *((part, "sum") for part in parts), *(("", w) for w in weightings)]
     keys = ("seed", *PLACE, "without", "weighting")
     places = itertools.product(range(seeds), names, scales, modes)
 
@@ -70,7 +70,7 @@ def ablate(
     *,
     seed: int,
     without: str = "",
-    weighting: str = "gate",
+    weighting: str = "sum",
     size: int | None = None,
     restarts: int = Settings.restarts,
     steps: int = Settings.steps,
@@ -121,7 +121,7 @@ def ablate(
 
 
 def worth(table: pd.DataFrame) -> pd.DataFrame:
-    r"""Sums up what each part is worth in each place, and the gate against each other weighting.
+    r"""Sums up what each part is worth in each place, and the sum against other weightings.
 
     Args:
         table: The arguments of `ablate` and its results, a row per case, none of them failed.
@@ -132,7 +132,7 @@ def worth(table: pd.DataFrame) -> pd.DataFrame:
         is with the change, its bootstrap interval from `low` to `high`, and `n`, the number of
         seeds. The change costs where `low` is positive, and pays where `high` is negative.
     """
-    is_full = (table["without"] == "") & (table["weighting"] == "gate")
+    is_full = (table["without"] == "") & (table["weighting"] == "sum")
     change = table["without"].where(table["without"] != "", table["weighting"])
     changed = table.assign(change=change)[~is_full]
     pairs = changed.merge(table[is_full], on=[*PLACE, "seed"], suffixes=("", "_full"))

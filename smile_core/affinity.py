@@ -7,10 +7,10 @@ unmixing and :math:`g_s` of its guide, super-resolution:
 - *task affinity*, what a step along the gradient of one task does to the loss of the other,
   :math:`Z_{s \to u} = 1 - L_u(\theta - \eta g_s) / L_u(\theta)`, positive where it helps.
 
-And enforced: where the two are in conflict, the *gate* takes from the gradient of the guide the
-part that opposes unmixing, so that, to first order, unmixing never pays for its guide. How far to
-follow the guide in the end is a *share*, the best one of the existence theorem, from errors on
-data.
+And, by choice, enforced: where the two are in conflict, the *gate* takes from the gradient of the
+guide the part that opposes unmixing, so that, to first order, unmixing never pays for its guide.
+How far to follow the guide in the end is a *share*, the best one of the existence theorem, from
+errors on data.
 
 References:
     | Adapting Auxiliary Losses Using Gradient Similarity (Du et al., 2018)

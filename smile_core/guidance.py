@@ -179,7 +179,7 @@ def learn(
     seed: int,
     device: torch.device,
     weights: dict[str, Tensor] | None = None,
-    weighting: str = "gate",
+    weighting: str = "sum",
     without: str = "",
     progress: Progress | None = None,
 ) -> tuple[Smile, dict[str, list[float]]]:
@@ -218,7 +218,6 @@ def learn(
         steps=steps,
         learning_rate=learning_rate,
         weighting=weighting,
-        without=without,
         seed=seed,
         progress=progress,
     )

@@ -2,17 +2,16 @@ r"""Objective: what the two tasks are trained for, and the training itself.
 
 The training material are pairs of neighbouring resolutions of the scene. Of the image alone there
 is one: the image brought down, and the image itself, the *cross-scale* pair; where an HR image is
-shown, the resolutions between the image and it are more. On each pair three losses are summed,
+shown, the resolutions between the image and it are more. On each pair two losses are summed,
 
-.. math:: \underbrace{d(M \hat A_l, Y)}_\text{unmixing} + \underbrace{d(M \hat A, X)}_\text{SR} +
-    \underbrace{\|\hat A D_\rho - \hat A_l\|^2}_\text{relation},
+.. math:: \underbrace{d(M \hat A_l, Y)}_\text{unmixing} + \underbrace{d(M \hat A, X)}_\text{SR},
 
 where :math:`d` is the mean chord between unit spectra, a smooth stand-in for the angle that does
 not depend on the brightness. It needs :math:`M^\top M` and :math:`M^\top X` only, whatever the
 number of bands.
 
-The SR and relation losses are the guide of unmixing. On the encoder that the tasks share, the part
-of their gradient that opposes that of unmixing is taken out (see `smile_core.affinity`).
+The SR loss is the guide of unmixing. On the encoder that the tasks share, their gradients are
+added up, or combined by another rule (see `smile_core.weighting`).
 
 Overfitting is the danger, for a scene is small. Every pair is shown in its eight orientations, a
 fifth of its tiles is held out, and the weights with the smallest SR loss there are kept: those of
@@ -161,16 +160,14 @@ def losses(network: Smile, pair: Pair, gram: Tensor, where: Tensor) -> dict[str,
         where: The weight of the HR pixels, with shape (1, 1, H, W).
 
     Returns:
-        The losses `unmixing`, `sr` and `relation`, scalars without a unit.
+        The losses `unmixing` and `sr`, scalars without a unit.
     """
     a, a_hr = network(pair.features, pair.a, pair.a_hr)
-    down = degrade(a_hr, network.scale, brightness=pair.brightness_hr)
     where_lr = degrade(where, network.scale)
 
     return {
         "unmixing": _mean(_chord(a, pair.projection, gram), where_lr),
         "sr": _mean(_chord(a_hr, pair.projection_hr, gram), where),
-        "relation": _mean((down - a).square().sum(dim=1, keepdim=True), where_lr),
     }
 
 
@@ -183,8 +180,7 @@ def train(
     steps: int,
     learning_rate: float,
     interval: int = 10,
-    weighting: str = "gate",
-    without: str = "",
+    weighting: str = "sum",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, list[float]]:
@@ -200,12 +196,11 @@ def train(
         interval: The number of steps between two validations, on the first pair of each image, and
             between two measurements of the affinity.
         weighting: How the gradients of the tasks are combined, see `smile_core.weighting`.
-        without: The part to leave out, if any, see `smile_core.parts`: "relation".
         seed: The seed of pairs and orientations, drawn on the CPU for every device.
         progress: Called with a stage's name, the steps done and their number.
 
     Returns:
-        The history. Of every step: the three losses, and the `cosine` of the gradients of unmixing
+        The history. Of every step: the two losses, and the `cosine` of the gradients of unmixing
         and of its guide on the shared parameters. Of every `interval`-th step, from step zero on:
         that cosine for each layer, `cosine.stem` and so on; the task affinities
         `affinity.sr_to_unmixing` and `affinity.unmixing_to_sr`; and, at the end as well, the
@@ -215,7 +210,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     # OneCycleLR divides by zero where the rise takes exactly one step
     rise = 0.1 if steps > 10 else 0.3
-    log_variances = gram.new_zeros(3, requires_grad=True)  # for the weighting `uncertainty`
+    log_variances = gram.new_zeros(2, requires_grad=True)  # for the weighting `uncertainty`
     groups = [{"params": network.parameters()}, {"params": log_variances, "weight_decay": 0}]
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=1e-3, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -239,8 +234,6 @@ def train(
 
         drawn = [_draw(pairs, generator) for pairs in material]
         evaluated = _mean_losses(network, drawn, gram)
-        if without == "relation":
-            del evaluated["relation"]
         optimizer.zero_grad(set_to_none=True)
         weighed = uncertain(evaluated, log_variances) if weighting == "uncertainty" else evaluated
         main, guide = _gradients(weighed, parameters)

@@ -2,8 +2,6 @@ r"""Parts of the method that can be left out, one at a time, to see what each is
 
 `Settings(without="attention")` unmixes without that part; `ablate` of `smile_core.ablation` and
 its notebook measure what follows. What takes the place of a part is the plainest thing that works.
-The gate is left out by another weighting, `Settings(weighting="sum")` (see
-`smile_core.weighting`).
 """
 
 __all__ = ["PARTS"]
@@ -13,7 +11,6 @@ PARTS = {
     "shared encoder": "each task has a stem and blocks of its own",
     "branches": "both heads read the shared features",
     "attention": "no task attends to the other",
-    "relation": "HR and LR abundances are not tied by a loss",
     "anchoring": "the network starts from uniform abundances, not from lifted ones",
     "brightness": "the unweighted operator D in training and lifting",
     "rehearsal": "the correction is trusted wholly, and always",

@@ -36,7 +36,7 @@ STYLE = Path(__file__).with_name("smile.mplstyle")
 # What an abundance is
 MEANING = {"share": "share of light", "area": "fraction of area", "plain": "plain mixing"}
 
-LOSSES = {"unmixing": "unmixing", "sr": "super-resolution", "relation": "relation"}
+LOSSES = {"unmixing": "unmixing", "sr": "super-resolution"}
 
 # Beside a title that is on the left
 ABOVE = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "ncols": 2}
@@ -188,9 +188,9 @@ def training(history: Mapping[str, Sequence[float]], *, interval: int = 10) -> F
     r"""Draws how the training went, and how the restarts of the archetypes compare.
 
     Args:
-        history: The series of a run, as in `Unmixing.history`. Of the training, `unmixing`, `sr`
-            and `relation` are the losses of each step, `validation` is the held-out SR loss. Of
-            the restarts, `misfit` is an angle in radians or, with a fixed brightness, a distance,
+        history: The series of a run, as in `Unmixing.history`. Of the training, `unmixing` and
+            `sr` are the losses of each step, `validation` is the held-out SR loss. Of the
+            restarts, `misfit` is an angle in radians or, with a fixed brightness, a distance,
             `volume` is squared, and `chosen` holds the index of one. Series that are not there
             are left out. Losses have a logarithmic scale where they span more than a decade.
         interval: The number of steps between two values of `validation`.
@@ -201,14 +201,12 @@ def training(history: Mapping[str, Sequence[float]], *, interval: int = 10) -> F
     Raises:
         ValueError: If there are neither losses nor restarts.
     """
-    losses = [name for name in ("unmixing", "sr", "relation") if history.get(name)]
+    losses = [name for name in LOSSES if history.get(name)]
     panels = len(losses) + bool(history.get("misfit"))
     if not panels:
         raise ValueError(f"history should hold losses or misfits, got {sorted(history)}.")
 
-    lines = 2 if panels == 4 else 1
-    cols = panels // lines
-    fig, axes = plt.subplots(lines, cols, figsize=(3.8 * cols, 2.3 * lines), squeeze=False)
+    fig, axes = plt.subplots(1, panels, figsize=(3.3 * panels, 2.3), squeeze=False)
     for ax, name in zip(axes.flat, losses, strict=False):
         ax.plot(history[name], label="training")
         held_out = history.get("validation", []) if name == "sr" else []

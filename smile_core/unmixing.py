@@ -86,7 +86,7 @@ class Settings:
     alternations: int = 30
     guidance: float = 1.0
     mu: float = 0.1
-    weighting: str = "gate"
+    weighting: str = "sum"
     without: str = ""
 
     def __post_init__(self) -> None:

@@ -35,10 +35,10 @@ def test_plan() -> None:
     assert len({tuple(case.items()) for case in cases}) == len(cases)
     assert len(cases) == 2 * 2 * 3 * (1 + len(PARTS) + len(WEIGHTINGS) - 1)
     changes = {(case["without"], case["weighting"]) for case in cases}
-    assert ("", "gate") in changes
+    assert ("", "sum") in changes
     assert {part for part, _ in changes} == {"", *PARTS}
     assert {weighting for _, weighting in changes} == set(WEIGHTINGS)
-    assert all(part == "" or weighting == "gate" for part, weighting in changes)
+    assert all(part == "" or weighting == "sum" for part, weighting in changes)
 
     # What `ablate` takes
     assert all(set(case) <= set(inspect.signature(ablate).parameters) for case in cases)
@@ -85,9 +85,9 @@ def test_worth() -> None:
     r"""Tests the pairing on made-up errors, whatever the order of the rows."""
     rng = np.random.default_rng(0)
     hard = {seed: rng.random() for seed in range(8)}  # what a seed costs, whatever the method
-    gain = {("", "gate"): 0.0, ("relation", "gate"): 0.3, ("", "mgda"): -0.2}
+    gain = {("", "sum"): 0.0, ("attention", "sum"): 0.3, ("", "mgda"): -0.2}
     rows = []
-    for case in plan(["samson", "jasper"], [2], ["self"], 8, ["relation"], ["mgda"]):
+    for case in plan(["samson", "jasper"], [2], ["self"], 8, ["attention"], ["mgda"]):
         change = gain[case["without"], case["weighting"]] * (case["scene"] == "jasper")
         noise = 0.01 * case["seed"] * (change != 0)
         error = hard[case["seed"]] + change + noise
@@ -100,7 +100,7 @@ def test_worth() -> None:
 
     # Seeds are paired: what is hard for all is gone
     noise = 0.01 * np.arange(8)
-    for change, mean in (("relation", 0.3), ("mgda", -0.2)):
+    for change, mean in (("attention", 0.3), ("mgda", -0.2)):
         part = found.loc[change]
         row = part.loc["jasper", "sad"]
         assert row["mean"] == pytest.approx(mean + noise.mean())
@@ -112,7 +112,7 @@ def test_worth() -> None:
 
     # The interval is that of the differences
     ends = interval(0.3 + noise, seed=0)
-    row = found.loc["relation", "jasper", "sad"]
+    row = found.loc["attention", "jasper", "sad"]
     assert row["high"] - row["low"] == pytest.approx(ends[1] - ends[0], rel=0.1)
 
 

@@ -167,13 +167,6 @@ def test_losses(scene: tuple[Tensor, Tensor]) -> None:
     expected = (weight * chord).sum() / weight.sum()
     torch.testing.assert_close(values["unmixing"], expected, rtol=1e-3, atol=0)
 
-    # HR abundances brought down, the brightness being the weight
-    rho = pair.brightness_hr[0, 0]
-    blocks = [v.reshape(-1, 12, 2, 12, 2).sum(dim=(2, 4)) for v in (a_hr[0] * rho, rho)]
-    squared = (blocks[0] / blocks[1] - a[0]).square().sum(dim=0)
-    expected = (weight * squared).sum() / weight.sum()
-    torch.testing.assert_close(values["relation"], expected, rtol=1e-3, atol=0)
-
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_losses_of_the_truth(scene: tuple[Tensor, Tensor], scale: int) -> None:
@@ -185,12 +178,10 @@ def test_losses_of_the_truth(scene: tuple[Tensor, Tensor], scale: int) -> None:
         values = losses(network, pair, M.T @ M, where)
         assert values["unmixing"] < 1e-3
         assert values["sr"] < 1e-3
-        assert values["relation"] < 1e-9
 
     # They see it where it is moved
     values = losses(network, pair._replace(a_hr=pair.a_hr.flip(1)), M.T @ M, pair.training)
     assert values["sr"] > 0.05
-    assert values["relation"] > 1e-3
 
 
 def test_orientations() -> None:
@@ -221,7 +212,7 @@ def test_train(scene: tuple[Tensor, Tensor], steps: int) -> None:
         runs.append((history, network.state_dict()))
 
     # Lengths: every step; at steps 0, 10, ... and the last
-    assert [len(history[k]) for k in ("unmixing", "sr", "relation")] == 3 * [steps]
+    assert [len(history[k]) for k in ("unmixing", "sr")] == 2 * [steps]
     assert len(history["validation"]) == 1 + -(-steps // 10)
     assert calls[: steps + 1] == [("training", step, steps) for step in range(steps + 1)]
 
@@ -269,7 +260,7 @@ def test_several_images(scene: tuple[Tensor, Tensor]) -> None:
     with torch.no_grad():
         trained = [losses(make_network(M), p, M.T @ M, p.training) for p in pairs]
         held_out = [losses(make_network(M), p, M.T @ M, p.validation)["sr"] for p in pairs]
-    for name in ("unmixing", "sr", "relation"):
+    for name in ("unmixing", "sr"):
         expected = sum(values[name] for values in trained) / 2
         assert history[name][0] == pytest.approx(expected.item(), rel=1e-4)
     assert history["validation"][0] == pytest.approx(sum(held_out).item() / 2, rel=1e-4)
@@ -289,7 +280,7 @@ def test_affinity(scene: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(objective, "combine", watch)
     options = {"steps": 45, "learning_rate": 1e-2, "interval": 20}
     network, free = make_network(M), make_network(M)
-    history = train(network, material, M, **options)
+    history = train(network, material, M, **options, weighting="gate")
     assert len(steps) == 45
 
     # Of every step, of the steps 0, 20 and 40
@@ -311,8 +302,8 @@ def test_affinity(scene: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch)
         torch.testing.assert_close(main @ gated, served, rtol=1e-3, atol=1e-9)
     assert min(history["cosine"]) < 0 < max(history["cosine"])
 
-    # Without the gate, the plain sum, and other weights
-    train(free, material, M, **options, weighting="sum")
+    # By default, the plain sum, and other weights
+    train(free, material, M, **options)
     assert len(steps) == 90
     for main, guide, added in steps[45:]:
         torch.testing.assert_close(added, main + guide)
@@ -324,9 +315,9 @@ def test_affinity(scene: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch)
 def test_weightings(scene: tuple[Tensor, Tensor], weighting: str) -> None:
     _, M = scene
     material = make_squares(M)
-    gated, network = make_network(M), make_network(M)
+    added, network = make_network(M), make_network(M)
     options = {"steps": 25, "learning_rate": 1e-2}
-    train(gated, material, M, **options)
+    train(added, material, M, **options)
     history = train(network, material, M, **options, weighting=weighting)
 
     # The losses are told as they are, not as they are weighed
@@ -335,7 +326,7 @@ def test_weightings(scene: tuple[Tensor, Tensor], weighting: str) -> None:
     assert history["sr"][0] == pytest.approx(before["sr"].item(), rel=1e-4)
 
     # Each arrives elsewhere, and has learned
-    assert torch.equal(network.stem.weight, gated.stem.weight) == (weighting == "gate")
+    assert torch.equal(network.stem.weight, added.stem.weight) == (weighting == "sum")
     assert min(history["validation"]) < history["validation"][0]
 
 
@@ -352,27 +343,9 @@ def test_uncertainty(scene: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(objective, "uncertain", watch)
     options = {"steps": 150, "learning_rate": 1e-2, "weighting": "uncertainty"}
     history = train(make_network(M), material, M, **options)
-    assert seen[0] == [0.0, 0.0, 0.0]
-
-    # Those of the spectral losses have arrived; that of the relation, which is tiny, has far to go
+    assert seen[0] == [0.0, 0.0]
     for i, name in enumerate(("unmixing", "sr")):
         assert seen[-1][i] == pytest.approx(math.log(history[name][-1]), abs=0.5)
-    assert seen[-1][2] < -5
-
-
-def test_without_relation(scene: tuple[Tensor, Tensor]) -> None:
-    image, M = scene
-    material = [make_pairs(image, M, show_all(image), 2, "share", 0)]
-    network, other = make_network(M), make_network(M)
-    options = {"steps": 25, "learning_rate": 1e-2, "without": "relation"}
-    history = train(network, material, M, **options)
-    assert "relation" not in history
-    assert len(history["sr"]) == len(history["unmixing"]) == 25
-
-    # The relation of abundances and brightness has no influence
-    material = [[p._replace(brightness_hr=torch.rand_like(p.brightness_hr)) for p in material[0]]]
-    assert train(other, material, M, **options) == history
-    assert all(torch.equal(v, other.state_dict()[k]) for k, v in network.state_dict().items())
 
 
 @pytest.mark.parametrize("without", ["brightness", "lifting"])
@@ -407,7 +380,7 @@ def test_gradients_of_the_tasks(scene: tuple[Tensor, Tensor]) -> None:
 
     evaluated = losses(network, pair, M.T @ M, pair.training)
     main, guide = objective._gradients(evaluated, shared)
-    for ours, names in ((main, ["unmixing"]), (guide, ["sr", "relation"])):
+    for ours, names in ((main, ["unmixing"]), (guide, ["sr"])):
         evaluated = losses(network, pair, M.T @ M, pair.training)
         expected = torch.autograd.grad(sum(evaluated[name] for name in names), shared)
         for g, h in zip(ours, expected, strict=True):

@@ -59,9 +59,8 @@ def unmixing(R: int = 3, h: int = 6, w: int = 5, scale: int = 2, **changes: Any)
 
 def history(steps: int = 25) -> dict[str, list[float]]:
     return {
-        "unmixing": np.linspace(0.4, 0.3, steps).tolist(),
+        "unmixing": np.geomspace(0.4, 0.03, steps).tolist(),
         "sr": np.linspace(0.3, 0.2, steps).tolist(),
-        "relation": np.geomspace(1e-2, 1e-5, steps).tolist(),
         "validation": [0.4, 0.3, 0.25, 0.26],
         "misfit": [0.03, 0.02, 0.05],
         "volume": [1e-4, 2e-3, 1e-6],
@@ -313,14 +312,14 @@ def test_training() -> None:
     fig = plot.training(series)
     assert_readable(fig)
     axes = {ax.get_title(loc="left"): ax for ax in fig.axes}
-    assert list(axes) == ["unmixing", "super-resolution", "relation", "restarts"]
+    assert list(axes) == ["unmixing", "super-resolution", "restarts"]
 
     # Losses of each step
-    for title, name in [("unmixing", "unmixing"), ("super-resolution", "sr"), ("relation",) * 2]:
+    for title, name in [("unmixing", "unmixing"), ("super-resolution", "sr")]:
         line = axes[title].lines[0]
         assert line.get_xdata().tolist() == list(range(25))
         assert line.get_ydata().tolist() == series[name]
-    assert [axes[t].get_yscale() for t in list(axes)[:3]] == ["linear", "linear", "log"]
+    assert [axes[t].get_yscale() for t in list(axes)[:2]] == ["log", "linear"]
 
     # The held-out loss at steps 0, 10, 20 and at the end, which is 25
     line = axes["super-resolution"].lines[1]
@@ -343,8 +342,8 @@ def test_training_parts() -> None:
     assert_readable(fig)
 
     # Endmembers that are given need no restarts
-    fig = plot.training({k: series[k] for k in ("unmixing", "sr", "relation", "validation")})
-    assert len(fig.axes) == 3
+    fig = plot.training({k: series[k] for k in ("unmixing", "sr", "validation")})
+    assert len(fig.axes) == 2
     assert_readable(fig)
 
     with pytest.raises(ValueError, match=r"losses or misfits, got \['validation'\]"):
