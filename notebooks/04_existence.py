@@ -379,7 +379,7 @@ plt.show()
 # %% [markdown]
 # In the abundances, the same residuals have gradients that agree (blue).
 # The first of these has one band, $A = [(1, 0), (\frac12, \frac12)]$, residual $(1, -1.2)$ and $D = (\frac12, \frac12)^\top$: the LR residual is that of the second pixel, the gradient in $M$ that of the first.
-# There affinity has to be *measured* and *enforced*: with the gate that uses the SR gradient only where it does not oppose that of unmixing, $\langle g_u, g_u + [\langle g_u, g_s \rangle \geq 0] \, g_s \rangle \geq \|g_u\|^2$ by construction, so that to first order unmixing does not pay (Du et al., 2018).
+# There affinity has to be *measured*, and can be *enforced*: with the gate that uses the SR gradient only where it does not oppose that of unmixing, $\langle g_u, g_u + [\langle g_u, g_s \rangle \geq 0] \, g_s \rangle \geq \|g_u\|^2$ by construction, so that to first order unmixing does not pay (Du et al., 2018).
 #
 # To first order only: at $\theta = 1$ with $L_u = \theta^2 / 2$ and $g_s = 3 \theta$ the cosine is 1, yet a step of 0.9 leads to $-1.7$ and nearly triples the loss.
 # That is 2.2 with an inconsistent target, where $\bar\eta = 2/3$. After finite steps, the loss has to be checked.

@@ -63,7 +63,7 @@ settings = Settings(restarts=restarts, steps=steps)
 # ## What is measured
 #
 # The two tasks share the parameters $\theta$ of a stem and two blocks.
-# On them, $g_u$ is the gradient of the unmixing loss $L_u$, and $g_s$ that of its guide, the SR and relation losses.
+# On them, $g_u$ is the gradient of the unmixing loss $L_u$, and $g_s$ that of its guide, the SR loss.
 #
 # - The *cosine* of $g_u$ and $g_s$. Where it is negative, the tasks are in *conflict*.
 # - The *task affinity* $Z_{s \to u} = 1 - L_u(\theta - \eta g_s) / L_u(\theta)$: the part of its loss that unmixing is spared by a step along the guide. The step has 1 % of the length of $\theta$. $Z_{u \to s}$ is the reverse.
@@ -84,7 +84,7 @@ for name, data in loaded.items():
 cases = [(name, s, seed) for s in scales for name in names for seed in range(seeds)]
 
 # %% [markdown]
-# A network is then trained as `unmix` does it in mode `self`, with the gate and without, from the same seed.
+# A network is then trained as `unmix` does it in mode `self`, by the plain sum of the gradients, and with the gate, from the same seed.
 
 # %%
 options = {"channels": settings.channels, "steps": steps, "learning_rate": settings.learning_rate}
@@ -115,8 +115,8 @@ used = {case: result["self"].history for case, result in fits.items()}
 for case, history in used.items():
     if "sr" not in history:
         print("Trained here only: {}, x{}, seed {}".format(*case))
-same = all(h["sr"] == trained[*case, True][1]["sr"] for case, h in used.items() if "sr" in h)
-print("Elsewhere the trainings with the gate are those of unmix:", same)
+same = all(h["sr"] == trained[*case, False][1]["sr"] for case, h in used.items() if "sr" in h)
+print("Elsewhere the plain trainings are those of unmix:", same)
 
 # %% [markdown]
 # ## Cosine over the training
@@ -138,7 +138,7 @@ curves["conflict"] = curves["cosine"] < 0
 size = (3.3 * len(names), 0.4 + 2.1 * len(scales))
 grid = {"figsize": size, "squeeze": False, "sharex": True, "sharey": True}
 fig, axes = plt.subplots(len(scales), len(names), **grid)
-panels = curves[curves.gated].groupby(["scale", "scene"], sort=False)
+panels = curves[~curves.gated].groupby(["scale", "scene"], sort=False)
 for ax, ((s, name), part) in zip(axes.flat, panels, strict=True):
     smooth = part.groupby("step")["cosine"].mean().rolling(15, center=True, min_periods=1).mean()
     _ = ax.axhline(0, color="0.5", lw=0.8)
@@ -152,7 +152,7 @@ record.figure(fig)
 plt.show()
 
 # %% [markdown]
-# Trainings with the gate. Each point is a step, below zero it is one in conflict.
+# Plain trainings. Each point is a step, below zero it is one in conflict.
 # The points scatter on both sides of zero all along. Their mean is above it early and sinks below it later: what the tasks have in common is learned first.
 
 # %% [markdown]
@@ -172,7 +172,7 @@ layers = ["stem", "shared.0", "shared.1"]
 ways = {"sr_to_unmixing": "SR to unmixing", "unmixing_to_sr": "unmixing to SR"}
 frames = []
 for (name, s, seed, gated), (_, history) in trained.items():
-    if gated:
+    if not gated:
         frame = {"scene": name, "scale": s, "seed": seed, "step": range(0, steps, 10)}
         frame |= {layer: history[f"cosine.{layer}"] for layer in layers}
         frame |= {way: history[f"affinity.{way}"] for way in ways}
@@ -291,7 +291,7 @@ effect = 100 * (means.xs(True, level="gated") / means.xs(False, level="gated") -
 effect.round(2)
 
 # %% [markdown]
-# Most changes are fractions of a percent, and to SR they are more often a cost than a gain: what opposes unmixing is worth something there. The gate is an insurance, and this is its premium.
+# Most changes are fractions of a percent, and to SR they are more often a cost than a gain: what opposes unmixing is worth something there. The gate is an insurance, and this is its premium: too much for what it insures, so that `unmix` goes without (notebook 12).
 # And what does training change, gate or not? The held-out SR loss of the best weights against that of step zero, in percent:
 
 # %%
@@ -320,7 +320,7 @@ recording = min(seconds[10]) / min(seconds[21]) - 1
 print(f"Affinities and validation every tenth step: {recording:+.0%} of the time of training")
 
 # %% [markdown]
-# The gate and the cosine of every step come on top: both gradients are needed apart, where training without them needs only their sum.
+# The cosine of every step comes on top: both gradients are needed apart, where training without them needs only their sum.
 
 # %%
 pair, shared = pairs[0][0], list(itertools.chain(*network.shared_parameters().values()))
@@ -418,7 +418,7 @@ over.round(2)
 # %% [markdown]
 # ## Is guided ever worse than single?
 #
-# The whole method against the single task: mode `self`, with gate and chosen share, against mode `single`.
+# The whole method against the single task: mode `self`, with the chosen share, against mode `single`.
 
 # %%
 rows = []
@@ -522,7 +522,7 @@ claim = "To first order, the gate never lets the guide raise the unmixing loss (
 record.claim(claim, number=number, holds=lowest >= 0, source="ours")
 
 # %%
-often = conflict.xs(True, level="gated")["conflict"]
+often = conflict.xs(False, level="gated")["conflict"]
 number = f"{often.min():.0%} to {often.max():.0%} of steps conflict (n={seeds})"
 claim = "On shared parameters the tasks agree more often than not, on every scene and scale"
 record.claim(claim, number=number, holds=often.max() < 0.5, source="ours")
@@ -562,7 +562,7 @@ record.claim(claim, number=number["none"], holds=span["none"][1] <= -1, source="
 record.save()
 
 # %% tags=["nbval-check-output"]
-print("trainings with the gate are those of unmix:", same)
+print("plain trainings are those of unmix:", same)
 print("to first order, the gate protects unmixing:", bool(lowest >= 0))
 print("guided is below single on the mean of every scene:", bool(by_mean.max() < 1))
 
