@@ -277,7 +277,7 @@ def read_figures(figures: Path) -> dict[str, object]:
     records = {p.name: json.loads(p.read_text("utf-8")) for p in figures.glob("*.json")}
     for record in records.values():
         del record["provenance"]
-    pictures = {p.name: p.read_bytes() for p in figures.glob("*.p[nd][gf]")}
+    pictures = {p.name: p.read_bytes() for p in (*figures.glob("*.png"), *figures.glob("*.pdf"))}
     assert all(
         content[-8:].strip().endswith((b"\x60\x82", b"EOF")) for content in pictures.values()
     )
