@@ -8,7 +8,7 @@ REPRODUCE := -m smile_core.reproduce \
 	$(if $(FORCE),--force) $(if $(JOBS),--jobs $(JOBS)) \
 	$(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
-.PHONY: help reproduce test notebooks report lint bench lab clean
+.PHONY: help reproduce test soak notebooks report lint bench lab clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ reproduce:  ## Run the notebooks, print the claims [PROFILE=full] [ONLY=01,08] [
 
 test:  ## Check style and spelling, test the package, the notebooks and the report
 	@$(RUN) --extra lint -m pytest
+
+soak:  ## Kill runs at random moments and resume them, unmix 2,000 odd inputs (an hour) [SOAK=50]
+	@SMILE_SOAK=$(or $(SOAK),50) $(RUN) -m pytest -rP tests/test_reliability.py
 
 notebooks:  ## Refresh notebooks/*.ipynb from notebooks/*.py [ONLY=01,08] [FORCE=1] [JOBS=2]
 	@$(RUN) $(REPRODUCE) --publish
