@@ -1,88 +1,43 @@
-r"""Scaling: what each stage costs, against the least that the machine would need for it.
+r"""Scaling: what each stage costs, against its size.
 
 The cost of a stage follows a power law, :math:`t \propto n^p`, in the pixels, bands, endmembers,
 restarts or the scale; the exponent :math:`p` is the slope in logarithms. What it could cost at
-best is its *floor*,
-
-.. math:: \max \left( \frac{\text{operations}}{\text{operations per second}},
-    \frac{\text{bytes}}{\text{bytes per second}} \right),
-
-with both rates measured on the same machine. The operations are those of matrix products and
-convolutions, the bytes those of all arrays that are read or written, and both are counted while
-the stage runs. Bytes are taken to be in the cache, so that arrays which are not, exponentials,
-and the time that it takes to begin each operation are above the floor.
+best is its floor, see `smile_core.machine`.
 """
 
 __all__ = [
     "DEFAULT",
     "STAGES",
-    "Rates",
     "Size",
-    "Work",
-    "count",
-    "floor",
-    "measure",
-    "peak_memory",
+    "exponents",
+    "memory",
+    "profile",
+    "run",
     "scene",
     "slope",
+    "solving",
     "stages",
     "sweep",
-    "time_best",
 ]
 
 import math
 import numpy as np
 import pandas as pd
-import resource
-import sys
-import time
 import torch
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 from typing import Any, NamedTuple
 
 from .archetypes import archetypes, candidates
 from .guidance import factors_of, learn, material
 from .lifting import lift
+from .machine import Rates, count, floor, peak_memory, time_best
 from .mixing import unit, unmix_pixels
 from .objective import Level
 from .refinement import refine
 
 STAGES = ("endmembers", "solve", "training", "refinement")
-
-# Elements of the arrays that the bandwidth is measured with, in the cache; rows of the matrices
-ELEMENTS, ROWS = 2**18, 1024
-
-
-class Rates(NamedTuple):
-    r"""What a machine does in a second.
-
-    Args:
-        bandwidth: Bytes read and written, of arrays that are in the cache.
-        operations: Operations of a matrix product in single precision, two per multiplication
-            with addition.
-    """
-
-    bandwidth: float
-    operations: float
-
-
-class Work(NamedTuple):
-    r"""What a stage does.
-
-    Args:
-        operations: The operations of its matrix products and convolutions.
-        moved: The bytes of the arrays that it reads and writes.
-    """
-
-    operations: float
-    moved: float
 
 
 class Size(NamedTuple):
@@ -127,76 +82,6 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
         )
 
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
-
-
-def time_best(function: Callable[[], object], repeats: int = 3) -> float:
-    r"""Returns the least seconds that a function took, of some repeats.
-
-    What else runs on the machine can only add to it. A GPU is waited for.
-
-    Args:
-        function: The function.
-        repeats: The number of repeats, after one run that is not timed.
-    """
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        function()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-
-    return min(times[1:])
-
-
-def measure(device: torch.device | str = "cpu", repeats: int = 20) -> Rates:
-    r"""Measures what a machine does in a second, with the number of threads that torch has.
-
-    Args:
-        device: The device.
-        repeats: The number of repeats, the best of which counts.
-
-    Returns:
-        The rates.
-    """
-    x = torch.ones(ELEMENTS, device=device)
-    out = torch.empty_like(x)
-    A = torch.ones(ROWS, ROWS, device=device)
-    product = torch.empty_like(A)
-
-    def add() -> None:
-        for _ in range(10):
-            torch.add(x, x, out=out)
-
-    # Both operands of the sum are the same array, which is read once
-    moved = 10 * 2 * x.nbytes / time_best(add, repeats)
-    operations = 2 * ROWS**3 / time_best(lambda: torch.mm(A, A, out=product), repeats)
-
-    return Rates(moved, operations)
-
-
-def count(function: Callable[[], object]) -> Work:
-    r"""Counts what a function does, while it runs once.
-
-    Args:
-        function: The function.
-    """
-    in_place = {torch.ops.aten.baddbmm_: _products}  # unknown to the counter
-    operations = FlopCounterMode(display=False, custom_mapping=in_place)
-    with operations, _Traffic() as traffic:
-        function()
-
-    return Work(float(operations.get_total_flops()), float(traffic.bytes))
-
-
-def floor(work: Work, rates: Rates) -> float:
-    r"""Returns the least seconds that a machine would need for some work.
-
-    Args:
-        work: What is to be done.
-        rates: What the machine does in a second.
-    """
-    return max(work.operations / rates.operations, work.moved / rates.bandwidth)
 
 
 def scene(size: Size, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -256,6 +141,33 @@ def stages(
     }
 
 
+def run(stage: str, size: Size, rounds: int = 5, steps: int = 2) -> None:
+    r"""Prepares and runs one of `stages` on the CPU, such as in a process of its own."""
+    stages(size, rounds=rounds, steps=steps)[stage]()
+
+
+def profile(size: Size, rates: Rates, *, repeats: int = 3, **options: Any) -> pd.DataFrame:
+    r"""Measures each stage, and sets its floor beside it.
+
+    Args:
+        size: The size of the problem.
+        rates: What the machine does in a second.
+        repeats: The number of repeats, the best of which counts.
+        options: The options of `stages`.
+
+    Returns:
+        A row per stage: `seconds`, `floor` and their `ratio`, and the `Work` that was counted.
+    """
+    rows = {}
+    for name, stage in stages(size, **options).items():
+        work, seconds = count(stage), time_best(stage, repeats)
+        least = floor(work, rates)
+        row = {"seconds": seconds, "floor": least, "ratio": seconds / least}
+        rows[name] = row | work._asdict()
+
+    return pd.DataFrame(rows).T
+
+
 def sweep(
     name: str,
     values: Sequence[int],
@@ -284,50 +196,51 @@ def sweep(
     return pd.DataFrame(rows, index=pd.Index(values, name=name))
 
 
-def peak_memory(function: Callable[..., object], *args: object) -> float:
-    r"""Returns by how many bytes a function raises the peak memory of a process of its own.
+def exponents(costs: pd.DataFrame) -> pd.Series:
+    r"""Fits the exponent of each column, and that of their sum, `total`, over the index."""
+    fitted = {name: slope(costs.index, cost) for name, cost in costs.items()}
+    return pd.Series(fitted | {"total": slope(costs.index, costs.sum(axis=1))})
+
+
+def solving(
+    numbers: Sequence[int], endmembers: Sequence[int], repeats: int = 3, bands: int = 30
+) -> pd.DataFrame:
+    r"""Measures the constrained solve alone.
 
     Args:
-        function: The function, of a module, for it is found by its name.
-        args: Its arguments.
+        numbers: The numbers of pixels, squares.
+        endmembers: The numbers of endmembers.
+        repeats: The number of repeats, the best of which counts.
+        bands: The number of bands.
+
+    Returns:
+        The seconds, a row per number of pixels and a column per number of endmembers.
     """
-    # Of a server, for a child of this process would begin with the peak of this one
-    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
-        return pool.submit(_grown, function, args).result()
+    table = pd.DataFrame(index=pd.Index(numbers, name="pixels"))
+    for R in endmembers:
+        for number in numbers:
+            image, M = scene(Size(math.isqrt(number), bands, R))
+            took = time_best(lambda y=image, M=M: unmix_pixels(y, M), repeats)
+            table.loc[number, f"R = {R}"] = took
+
+    return table
 
 
-def _grown(function: Callable[..., object], args: tuple[object, ...]) -> float:
-    before = _peak()
-    function(*args)
+def memory(sides: Sequence[int], rounds: int = 5, steps: int = 2) -> pd.DataFrame:
+    r"""Measures the peak memory of each stage, on the CPU.
 
-    return _peak() - before
+    Args:
+        sides: The numbers of rows, and of columns.
+        rounds: The number of rounds of the archetypes.
+        steps: The number of training steps.
 
+    Returns:
+        The bytes, beyond those of the interpreter and its packages, a row per number of pixels
+        and a column per stage.
+    """
+    rows = [
+        {stage: peak_memory(run, stage, Size(side), rounds, steps) for stage in STAGES}
+        for side in sides
+    ]
 
-def _peak() -> float:
-    # In kilobytes, but on macOS in bytes
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1.0 if sys.platform == "darwin" else 1024.0)
-
-
-def _products(_: Sequence[int], a: Sequence[int], b: Sequence[int], **options: Any) -> int:
-    # The operations of a batch of products, of the shapes of its factors
-    return 2 * math.prod(a) * b[-1]
-
-
-class _Traffic(TorchDispatchMode):
-    # The bytes of what operations read and write; views move nothing
-    def __init__(self) -> None:
-        super().__init__()
-
-        self.bytes = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        if not func.is_view:
-            arrays = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor)]
-            self.bytes += sum(math.prod(x.shape) * x.element_size() for x in arrays)
-
-        return out
+    return pd.DataFrame(rows, index=pd.Index([side**2 for side in sides], name="pixels"))

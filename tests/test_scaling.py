@@ -1,25 +1,22 @@
 r"""Tests for the smile_core.scaling module."""
 
 import numpy as np
+import pandas as pd
 import pytest
-import time
 import torch
 
-from smile_core.archetypes import archetypes
+from smile_core.machine import Work, count, floor, measure
 from smile_core.scaling import (
     STAGES,
-    Rates,
     Size,
-    Work,
-    count,
-    floor,
-    measure,
-    peak_memory,
+    exponents,
+    memory,
+    profile,
     scene,
     slope,
+    solving,
     stages,
     sweep,
-    time_best,
 )
 
 SMALL = Size(side=12, bands=20, endmembers=3, restarts=2)
@@ -43,69 +40,6 @@ def test_slope_raises(x: list[float], y: list[float]) -> None:
         slope(x, y)
 
 
-def test_time_best() -> None:
-    # The first run, which is slower, does not count; nor does what comes in the way
-    naps = iter([0.3, 0.05, 0.1])
-    assert 0.05 <= time_best(lambda: time.sleep(next(naps)), repeats=2) < 0.1
-    assert next(naps, None) is None
-
-
-def test_measure() -> None:
-    first, second = measure(), measure()
-
-    # Twice about the same, on a machine that does other things as well
-    for a, b in zip(first, second, strict=True):
-        assert 1 / 3 < a / b < 3
-
-    # A product by hand, of another size
-    A = torch.ones(768, 768)
-    took = time_best(lambda: A @ A, repeats=5)
-    assert 1 / 4 < 2 * 768**3 / took / first.operations < 4
-
-
-def test_floor() -> None:
-    # Operations and bytes can go at the same time, hence the longer of the two
-    rates = Rates(bandwidth=100.0, operations=10.0)
-    assert floor(Work(operations=20.0, moved=100.0), rates) == 2.0
-    assert floor(Work(operations=20.0, moved=300.0), rates) == 3.0
-
-
-def test_count() -> None:
-    # A product of 4 x 5 and 5 x 6: 120 multiplications with addition
-    A, B = torch.ones(4, 5), torch.ones(5, 6)
-    assert count(lambda: A @ B) == Work(240.0, 4.0 * (20 + 30 + 24))
-
-    # In place as well
-    C, D = torch.ones(2, 4, 5), torch.ones(2, 5, 6)
-    assert count(lambda: torch.zeros(2, 4, 6).baddbmm_(C, D)).operations == 2 * 240
-
-    # A view moves nothing, a sum reads two arrays and writes one
-    x = torch.ones(7, 3, dtype=torch.float64)
-    assert count(lambda: x.mT[1:]) == Work(0.0, 0.0)
-    assert count(lambda: x + x.mT.mT) == Work(0.0, 8.0 * 3 * 21)
-
-    # The gradient of a product takes two more
-    W = torch.ones(4, 5, requires_grad=True)
-    V = torch.ones(5, 6, requires_grad=True)
-    assert count(lambda: (W @ V).sum().backward()).operations == 3 * 240
-
-
-def test_count_of_archetypes() -> None:
-    # Each round K (Y W): M, M'Y and M'M, Y A' and A A'; in each of its steps M'M A, and for
-    # the other factor Y W, times A A', and Y' times the residual
-    N, R, S, K, rounds, inner = 50, 3, 12, 2, 4, 5
-    y = scene(Size(side=10, bands=20, endmembers=R))[0].flatten(1)[:, :N]
-    options = {"restarts": K, "rounds": rounds, "inner": inner}
-    once, twice = (
-        count(lambda rounds=rounds: archetypes(y, R, **options | {"rounds": rounds})).operations
-        for rounds in (rounds, 2 * rounds)
-    )
-
-    around = 3 * S * R * N + R * R * S + R * R * N
-    step = R * R * N + S * R * N + S * R * R + S * R * N
-    assert twice - once == 2 * K * rounds * (around + inner * step)
-
-
 def test_scene() -> None:
     image, M = scene(SMALL)
     assert image.shape == (20, 12, 12) and M.shape == (20, 3)
@@ -121,14 +55,17 @@ def test_scene() -> None:
     assert left.square().sum(dim=0).mean().sqrt().item() == pytest.approx(0.01, rel=0.2)
 
 
-def test_stages() -> None:
-    prepared = stages(SMALL, rounds=1, steps=1)
-    assert tuple(prepared) == STAGES
+def test_profile() -> None:
+    assert tuple(stages(SMALL)) == STAGES
+    rates = measure()
+    table = profile(SMALL, rates, repeats=1, rounds=1, steps=1)
+    assert tuple(table.index) == STAGES
 
     # Nothing is faster than its floor, be the machine as busy as it may
-    rates = measure()
-    for name, run in prepared.items():
-        assert time_best(run, repeats=1) > floor(count(run), rates) > 0, name
+    assert (table["ratio"] > 1).all()
+    for row in table.itertuples():
+        assert row.floor == floor(Work(row.operations, row.moved), rates)
+        assert row.ratio == pytest.approx(row.seconds / row.floor)
 
 
 def test_sweep() -> None:
@@ -147,8 +84,26 @@ def test_sweep_does_more() -> None:
     assert many.operations / few.operations == pytest.approx(2, rel=0.1)
 
 
-def test_peak_memory() -> None:
-    # Of the function alone, though this process has held more
-    held = np.ones(40_000_000)
-    assert peak_memory(np.ones, 20_000_000) == pytest.approx(8 * 20_000_000, rel=0.05)
-    assert held.nbytes > 2 * 8 * 20_000_000 - 1
+def test_exponents() -> None:
+    x = np.array([1.0, 2.0, 8.0])
+    costs = pd.DataFrame({"a": 5 * x, "b": x**2, "c": 0 * x + 7}, index=x)
+    assert exponents(costs[["a", "b", "c"]]).drop("total").tolist() == pytest.approx([1, 2, 0])
+
+    # A sum of like powers is one
+    assert exponents(costs[["a", "a"]])["total"] == pytest.approx(1)
+
+
+def test_solving() -> None:
+    table = solving([100, 400], [2, 3], repeats=1, bands=5)
+    assert table.index.tolist() == [100, 400]
+    assert table.columns.tolist() == ["R = 2", "R = 3"]
+    assert (table > 0).all(axis=None)
+
+
+def test_memory() -> None:
+    # No less than the image, and what the network sees of the four pairs of it brought down
+    table = memory([64], rounds=1, steps=1)
+    assert table.index.tolist() == [64**2]
+    assert tuple(table.columns) == STAGES
+    assert (table > 4 * 100 * 64**2).all(axis=None)
+    assert table["training"].item() > 2 * 4 * 100 * 64**2

@@ -1,0 +1,209 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   smile:
+#     needs: []
+# ---
+
+# %% [markdown]
+# # 14. The cost grows no faster than the scene
+#
+# **Claim.** The seconds and the memory of every stage grow in proportion to the pixels at most, and hardly with the bands.
+# *Source: ours. The paper says nothing of seconds or memory that we know of.*
+#
+# **Reads** nothing: scenes of every size are made. **Writes** `figures/quick/14_scaling*.{png,pdf}` and `14_scaling.json`.
+#
+# **Time** about a minute on a laptop CPU; the full profile has scenes of up to 512 x 512 pixels, and a million of them for the constrained solve.
+
+# %% tags=["parameters"]
+sides: list = [32, 64, 96]  # rows, and columns, of the scenes
+side: int = 32  # those of the scenes that differ in something else
+bands: list = [50, 100, 200]  # numbers of bands
+endmembers: list = [3, 4, 6]  # numbers of endmembers
+restarts: list = [4, 8, 16]  # numbers of restarts of the endmember search
+scales: list = [2, 4]  # scale factors
+solved: list = [3, 4, 5, 6]  # numbers of endmembers of the constrained solve alone
+pixels: list = [10000, 40000, 160000]  # numbers of its pixels, squares
+rounds: int = 5  # rounds of the endmember search
+steps: int = 2  # training steps of the network
+repeats: int = 2  # repeats of each measurement, the best of which counts
+threads: int = 1  # threads of torch
+device: str = "auto"  # auto, cpu, cuda or mps
+figures: str = "../figures/quick"  # folder of figures and numbers
+
+# %%
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+from smile_core import machine, plot, plot_scaling, scaling
+from smile_core.record import Record
+from smile_core.scaling import STAGES, Size, exponents, slope
+from smile_core.unmixing import find_device
+
+plot.use_style()
+torch.set_num_threads(threads)
+place = find_device(device)
+record = Record("14_scaling", figures, seed=0, device=place)
+options = {"rounds": rounds, "steps": steps, "device": place, "repeats": repeats}
+
+# %% [markdown]
+# Scenes of random spectra serve as well as real ones here: for most stages, the cost does not depend on what is in the image.
+
+# %% [markdown]
+# ## The machine
+#
+# What a stage costs means little without what it could cost.
+# Its *floor* is the time in which this machine would do the operations of the matrix products, or move the bytes of all arrays through the cache, whichever is longer.
+# Both rates are measured here, on the device and with the threads that the stages run with.
+
+# %%
+rates = machine.measure(place)
+print(f"{place}, {threads} thread(s) of the CPU; a GPU is measured: {place.type == 'cuda'}")
+pd.Series({"GB/s": rates.bandwidth / 1e9, "GFLOP/s": rates.operations / 1e9}).round(0)
+
+# %% [markdown]
+# Without a GPU, all that follows says nothing about one.
+#
+# ## The stages and their floors
+#
+# Four stages take nearly all of the time: the search for endmembers, the constrained solve, the training of the network, and the accessible solve that refines both tasks.
+# A few rounds and training steps are enough to measure them, for the cost is proportional to their number.
+# Operations and bytes are counted while the stage runs.
+
+# %%
+table = scaling.profile(Size(side), rates, **options)
+table.map("{:.3g}".format)
+
+# %% [markdown]
+# `operations` and `moved` are the operations and bytes that were counted; `ratio` is how many times the floor a stage takes.
+
+# %%
+record.figure(plot_scaling.floors(table), "floors")
+plt.show()
+
+# %% [markdown]
+# The line from the floor of a stage to its seconds is what could be gained at best; the axis is logarithmic.
+# It goes to exponentials, to sorting, and to arrays so small that to begin an operation takes longer than to do it.
+#
+# ## Cost against size
+#
+# One part of the size varies at a time, the others stay as they are.
+# The slope in logarithms is the exponent of the power law: 1 is proportional, 0 is free.
+
+# %%
+parts = {
+    "side": sides,
+    "bands": bands,
+    "endmembers": endmembers,
+    "restarts": restarts,
+    "scale": scales,
+}
+sweeps = {
+    name: scaling.sweep(name, values, size=Size(side), **options) for name, values in parts.items()
+}
+sweeps = {"pixels": sweeps.pop("side").rename(lambda n: n**2)} | sweeps
+
+# %% [markdown]
+# The exponents, a column per part of the size:
+
+# %%
+slopes = pd.DataFrame({name: exponents(costs) for name, costs in sweeps.items()})
+slopes.round(2)
+
+# %% [markdown]
+# Bands enter the search for endmembers by one Gram matrix, the training by the first layer, and the other stages by the products of pixels and endmembers.
+# The total of a fit weighs the stages by rounds, steps and restarts; here it is that of the few above.
+# The seconds behind the exponents:
+
+# %%
+record.figure(plot_scaling.laws(sweeps))
+plt.show()
+
+# %% [markdown]
+# Each panel varies one part of the size; both axes are logarithmic, and the seconds are the same in all panels.
+# From 8000 pixels on, the search for endmembers has fewer to look at: large images are brought down by two, and sampled where they still have more than 10 000 pixels.
+#
+# ## Memory
+#
+# Each stage runs once in a process of its own, whose largest resident memory is what the operating system has seen.
+
+# %%
+memory = scaling.memory([sides[0], sides[-1]], rounds, steps)
+(memory / 1e6).astype(int)
+
+# %% [markdown]
+# Megabytes beyond those of the interpreter and its packages, on the CPU, with the image itself and what the other stages need of it.
+#
+# ## The constrained solve
+#
+# It is the one stage that every pixel of a large scene has to go through, whatever the mode.
+
+# %%
+solving = scaling.solving(pixels, solved, repeats)
+(1e6 * solving.div(solving.index, axis=0)).round(2)
+
+# %% [markdown]
+# Microseconds per pixel, with the products of pixels and endmembers in 30 bands, and with the certificate.
+# Where a column stays the same, the cost is in proportion to the pixels.
+#
+# ## What we found
+
+# %%
+steepest, widest = slopes.loc[list(STAGES), "pixels"].max(), slopes.loc["total", "bands"]
+alone = exponents(solving).max()
+grown = slope(memory.index, memory.max(axis=1))
+per_pixel = (memory.iloc[-1] - memory.iloc[0]) / (memory.index[-1] - memory.index[0])
+record.claim(
+    "Seconds grow in proportion to the pixels at most, up to a quarter in the exponent",
+    number=f"exponents of stages up to {steepest:.2f}, of the constrained solve {alone:.2f}",
+    holds=bool(max(steepest, alone) <= 1.25),
+    source="ours",
+)
+
+# %% [markdown]
+# A quarter in the exponent is what small sizes, caches and other programs may add.
+
+# %%
+record.claim(
+    "Seconds grow more slowly than the bands",
+    number=f"exponent {widest:.2f} of all stages together",
+    holds=bool(widest <= 0.75),
+    source="ours",
+)
+record.claim(
+    "Memory grows in proportion to the pixels at most",
+    number=f"exponent {grown:.2f}, at most {per_pixel.max() / 1e3:.1f} kB per pixel",
+    holds=bool(grown <= 1.1),
+    source="ours",
+)
+
+# %% [markdown]
+# All numbers are kept with the claims.
+
+# %%
+record.numbers({"slopes": slopes.to_dict(), "stages": table.T.to_dict()})
+record.numbers({"bytes per pixel": per_pixel.to_dict(), "rates": rates._asdict()})
+_ = record.save()
+
+# %% tags=["nbval-check-output"]
+print("pixels, every stage: exponent at most 1.25:", bool(steepest <= 1.25))
+print("pixels, constrained solve: exponent at most 1.25:", bool(alone <= 1.25))
+print("pixels, memory: exponent at most 1.1:", bool(grown <= 1.1))
+print("bands, all stages: exponent at most 0.75:", bool(widest <= 0.75))
+print("no stage is faster than its floor:", bool((table.ratio >= 1).all()))
+
+# %% [markdown]
+# ## Limits
+#
+# Seconds are those of one machine, at one moment; of the repeats the best counts, for other programs can only add to it.
+# Exponents are fitted to few sizes, and small sizes are dominated by the time that it takes to begin an operation: their slopes are too small for larger ones.
+# The scenes are linear mixtures with noise; the accessible solve takes as many steps as its tolerance asks for, which differs from scene to scene.
