@@ -22,9 +22,9 @@ CONVENTIONS = ("auto", "share", "area", "plain")
 # As little work as there can be
 SETTINGS = Settings(restarts=2, rounds=5, steps=3, channels=4, alternations=3)
 
-# Units of light, as far as float32 goes with room for sums
+# Units of light, as far as float32 goes with room for sums and for darker endmembers
 UNITS = (1e-40, 1e-35, 1e-20, 1e-6, 1.0, 1.0, 1.0, 1e4, 1e20, 1e35)
-LARGEST = 1e26
+LARGEST, SMALLEST = 1e26, 1e-40
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def draw(number: int) -> Call:
 
     y = degrade(torch.from_numpy(hr), scale).numpy()
     unit = min(float(rng.choice(UNITS)), LARGEST / max(np.abs(hr).max(), 1))
+    if y.any():
+        unit = max(unit, SMALLEST / np.abs(y).max())
     alive = int(((unit * y).astype(np.float32).astype(float).sum(axis=0) > 0).sum())
     if not alive:
         y[:, 0, 0] = hr[:, 0, 0] = alive = 1
