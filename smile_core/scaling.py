@@ -174,6 +174,7 @@ def sweep(
     *,
     size: Size = DEFAULT,
     repeats: int = 3,
+    counted: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     r"""Measures the stages over one part of the size of a problem.
@@ -183,13 +184,17 @@ def sweep(
         values: The values it takes.
         size: The other parts.
         repeats: The number of repeats, the best of which counts.
+        counted: Whether to count operations, which do not depend on the machine, instead.
         options: The options of `stages`.
 
     Returns:
-        The seconds, a row per value and a column per stage.
+        The seconds, or operations, a row per value and a column per stage.
     """
     rows = [
-        {stage: time_best(run, repeats) for stage, run in prepared.items()}
+        {
+            stage: count(run).operations if counted else time_best(run, repeats)
+            for stage, run in prepared.items()
+        }
         for prepared in (stages(size._replace(**{name: value}), **options) for value in values)
     ]
 

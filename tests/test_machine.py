@@ -10,11 +10,26 @@ from smile_core.machine import Rates, Work, count, floor, measure, peak_memory, 
 from smile_core.scaling import Size, scene
 
 
-def test_time_best() -> None:
+def test_time_best(monkeypatch: pytest.MonkeyPatch) -> None:
     # The first run, which is slower, does not count; nor does what comes in the way
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     naps = iter([0.3, 0.05, 0.1])
     assert 0.05 <= time_best(lambda: time.sleep(next(naps)), repeats=2) < 0.1
     assert next(naps, None) is None
+
+
+def test_time_best_of_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    # While it sleeps, others have the processor
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert time_best(lambda: time.sleep(0.05), repeats=1) < 0.02
+
+    def work() -> None:
+        start = time.process_time()
+        while time.process_time() < start + 0.03:
+            pass
+
+    assert 0.03 <= time_best(work, repeats=1) < 0.06
 
 
 def test_measure() -> None:

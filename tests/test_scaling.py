@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from smile_core.machine import Work, count, floor, measure
+from smile_core.machine import Work, floor, measure
 from smile_core.scaling import (
     STAGES,
     Size,
@@ -76,12 +76,14 @@ def test_sweep() -> None:
     assert (table > 0).all(axis=None)
 
 
-def test_sweep_does_more() -> None:
-    # Counted, not timed: twice the restarts are twice the work, whatever the machine does
-    few, many = (
-        count(stages(SMALL._replace(restarts=K), rounds=3)["endmembers"]) for K in (20, 40)
-    )
-    assert many.operations / few.operations == pytest.approx(2, rel=0.1)
+def test_sweep_counted() -> None:
+    # Of the operations of the constrained solve, all but a few are those of each pixel
+    table = sweep("side", [20, 40, 80], size=SMALL, counted=True, rounds=1, steps=1)
+    assert slope(table.index, table["solve"]) == pytest.approx(2, abs=0.05)
+
+    # Twice the restarts, twice the work, whatever the machine does
+    few, many = sweep("restarts", [20, 40], size=SMALL, counted=True)["endmembers"]
+    assert many / few == pytest.approx(2, rel=0.1)
 
 
 def test_exponents() -> None:
