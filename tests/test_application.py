@@ -15,7 +15,7 @@ QUICK = Settings(restarts=4, rounds=15, steps=20)
 @pytest.fixture(scope="module")
 def guided():
     r"""A scene with a shifting brightness, and what was learned of it."""
-    scene = scenes.synthetic(32, 3, seed=1, brightness="smooth", snr=30)
+    scene = scenes.synthetic(32, 3, seed=2, brightness="smooth", snr=30)
     return scene.image, unmix(scene.image, 3, settings=QUICK, convention="share")
 
 

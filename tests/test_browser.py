@@ -230,6 +230,7 @@ fig = plot.maps({"drawn": a}, names, convention="share")
 
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f"{lab}/lab/tree/small.ipynb", wait_until="commit")
+    page.get_by_text("| Idle").wait_for(timeout=60_000)  # a kernel that begins hears nothing
     page.locator(".jp-CodeCell .cm-content").first.click(timeout=60_000)
     page.keyboard.press("Shift+Enter")
     page.keyboard.press("Shift+Enter")
