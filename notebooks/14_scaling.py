@@ -216,6 +216,9 @@ record.claim(
     source="ours",
 )
 
+# %% [markdown]
+# Of the images on disk:
+
 # %%
 first, last = disk.iloc[0], disk.iloc[-1]
 known = bool(disk["memory"].notna().all())

@@ -164,6 +164,9 @@ for name, part in halves.groupby("scene", sort=False):
         source="ours",
     )
 
+# %% [markdown]
+# Of the time series:
+
 # %%
 cold, warm = followed.loc["cold"], followed.loc["warm"]
 number = f"{warm['swaps']:.1f} and {cold['swaps']:.1f} swaps a series of {dates} dates (n={seeds})"

@@ -34,6 +34,7 @@ def make_result(scale: int = 2) -> Unmixing:
     dead[0, 2] = True
     return Unmixing(
         M=torch.rand(2, 2),
+        M_first=torch.rand(2, 2),
         a=torch.rand(2, 2, 3).softmax(dim=0),
         a_hr=a_hr,
         brightness=torch.ones(2, 3),
@@ -41,10 +42,12 @@ def make_result(scale: int = 2) -> Unmixing:
         gap=torch.zeros(2, 3),
         dead=dead,
         history={},
+        level=1.0,
         mode="self",
         convention="share",
         scale=scale,
         seed=0,
+        settings={},
         device="cpu",
         versions={},
         seconds={},
