@@ -153,8 +153,9 @@ def unmix_large(
         tasks = {box: (learned, image, box, statistics) for box in boxes}
         work = _solve
         if client is not None:
-            path = str((partial / "learned.npz").resolve())
-            tasks = {box: (path, sent, box, statistics) for box in boxes}
+            path = (partial / "learned.npz").resolve()
+            known = str(path), path.stat().st_mtime_ns
+            tasks = {box: (*known, sent, box, statistics) for box in boxes}
             work = _solve_remotely
 
         with closing(compute(work, tasks, client)) as solved:
@@ -293,13 +294,18 @@ def _solve(
 
 
 def _solve_remotely(
-    learned: str, image: Any, box: Box, statistics: tuple[Statistics, Statistics] | None
+    learned: str,
+    written: int,
+    image: Any,
+    box: Box,
+    statistics: tuple[Statistics, Statistics] | None,
 ) -> dict[str, np.ndarray]:
-    return _solve(_load(learned), image, box, statistics)
+    return _solve(_load(learned, written), image, box, statistics)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(learned: str) -> Unmixing:
+def _load(learned: str, written: int) -> Unmixing:
+    # By the time as well: workers outlive a run, and the next one may take the same folder
     return Unmixing.load(learned)
 
 

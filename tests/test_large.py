@@ -231,6 +231,19 @@ def test_cluster(image: np.ndarray, tmp_path: Path) -> None:
         torch.testing.assert_close(getattr(there, name), getattr(here, name), rtol=0, atol=1e-5)
 
 
+def test_worker_outlives_a_run(image: np.ndarray, tmp_path: Path) -> None:
+    r"""Tests that what another run has learned in the same folder is not taken for this one's."""
+    np.save(tmp_path / "image.npy", image)
+    mapped = large._pack(np.load(tmp_path / "image.npy", mmap_mode="r"))
+    path, box = tmp_path / "learned.npz", large.Box(0, 0, 24, 24)
+    for number, options in enumerate(({"seed": 0}, {"seed": 1, "convention": "area"})):
+        learned = unmix(image, 3, mode="single", settings=QUICK, **options)
+        learned.save(path)
+        os.utime(path, ns=(number, number))
+        solved = large._solve_remotely(str(path), path.stat().st_mtime_ns, mapped, box, None)
+        np.testing.assert_allclose(solved["a"], learned.a.numpy(), atol=1e-5)
+
+
 def test_bad_input(image: np.ndarray, tmp_path: Path) -> None:
     r"""Tests that what does not fit is named before anything is written."""
     folder = tmp_path / "result"
