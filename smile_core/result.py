@@ -116,7 +116,8 @@ class Unmixing:
         channels = len(self.network["stem.weight"])
         B, R = self.M.shape
         factor = round((self.network["head_hr.weight"].shape[0] / R) ** 0.5)
-        network = Smile(B, R, factor, channels)
+        with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
+            network = Smile(B, R, factor, channels)
         network.load_state_dict(self.network)
 
         return network.eval()

@@ -47,7 +47,6 @@ from .counting import estimate_endmembers
 from .endmembers import decide, find_endmembers
 from .guidance import factors_of, guide
 from .mixing import Convention, unit, unmix_pixels
-from .network import Smile
 from .objective import Level
 from .parts import PARTS
 from .progress import Progress, bars
@@ -232,7 +231,7 @@ def unmix(
                 fitted,
                 hr=X,
                 shown=shown,
-                weights=_weights(start, M, scale, settings.channels),
+                weights=_weights(start, scale, settings.channels),
                 channels=settings.channels,
                 steps=settings.steps,
                 learning_rate=settings.learning_rate,
@@ -340,15 +339,12 @@ def limit_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _weights(
-    start: Unmixing | None, M: Tensor, scale: int, channels: int
-) -> dict[str, Tensor] | None:
-    # Those of a network for the same step, if one was trained
+def _weights(start: Unmixing | None, scale: int, channels: int) -> dict[str, Tensor] | None:
+    # Those of a network for the same step and of the same width, if one was trained
     if start is None or not start.network:
         return None
-    network = Smile(*M.shape, factors_of(scale)[0], channels)
-    shapes = {name: w.shape for name, w in network.state_dict().items()}
-    same = shapes == {name: w.shape for name, w in start.network.items()}
+    network = start.build_network()
+    same = (network.scale, len(network.stem.bias)) == (factors_of(scale)[0], channels)
 
     return start.network if same else None
 

@@ -107,6 +107,16 @@ def test_other_scene() -> None:
     torch.testing.assert_close(result.a, a, rtol=0, atol=1e-3)
 
 
+def test_generator_is_left_alone(guided: tuple) -> None:
+    r"""Tests that what the caller draws next does not depend on it."""
+    image, learned = guided
+    assert learned.network
+    state = torch.get_rng_state()
+    apply(learned, image, statistics=attention_of(learned, image))
+    unmix(image, 3, start=learned, settings=QUICK)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_dead_pixels(guided: tuple) -> None:
     r"""Tests that dead pixels get equal abundances and no brightness, at both resolutions."""
     image, learned = guided
