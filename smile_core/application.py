@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from .checks import APART, check_images
-from .degradation import degrade
+from .degradation import degrade, enlarge
 from .guidance import bring_up
 from .lifting import interpolate, lift
 from .mixing import Convention, convert, unit, unmix_pixels
@@ -90,6 +90,7 @@ def apply(
         scale=learned.scale,
         level=level,
         dead=dead,
+        dead_hr=enlarge(dead, learned.scale),
     )
     maps |= {"M": learned.M, "dead": dead, "level": level}
 
@@ -128,7 +129,7 @@ def finish(
     scale: int,
     level: float,
     dead: Tensor,
-    dead_hr: Tensor | None = None,
+    dead_hr: Tensor,
 ) -> dict[str, Tensor]:
     r"""Brings what was solved to its convention, its unit, and to both resolutions.
 
@@ -142,7 +143,7 @@ def finish(
         scale: The scale factor.
         level: What the image was divided by.
         dead: The dead pixels, with shape (h, w).
-        dead_hr: Those at HR, with shape (H, W); those of `dead` if `None`.
+        dead_hr: Those at HR, with shape (H, W).
 
     Returns:
         The fields `M`, `a`, `a_hr`, `brightness`, `brightness_hr` and `gap` of an `Unmixing`.
@@ -159,8 +160,6 @@ def finish(
             brightness = convert(a, M, brightness, norms, "area")[2]
             a_hr, M, brightness_hr = convert(a_hr, M, brightness_hr, norms, "area")
 
-    if dead_hr is None:
-        dead_hr = dead.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
     a_hr[:, dead_hr], brightness_hr[dead_hr] = 1 / len(a), 0
     if refined is not None:
         a = degrade(a_hr, scale)

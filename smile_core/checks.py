@@ -4,16 +4,19 @@ Each error names the argument, what was expected and what came.
 """
 
 __all__ = [
+    "DeadPixelsWarning",
     "Mode",
     "check_images",
     "check_memory",
     "check_options",
     "check_start",
     "check_unit",
+    "warn_of_dead",
 ]
 
 import numpy as np
 import torch
+import warnings
 
 from numbers import Integral
 from numpy.typing import ArrayLike
@@ -32,6 +35,10 @@ Mode = Literal["single", "self", "partial", "supervised"]
 
 # Larger numbers leave float32 no room for sums and products, nor do images so many times brighter
 LARGEST, APART = 1e30, 1e12
+
+
+class DeadPixelsWarning(UserWarning):
+    r"""Says that pixels were left out, for there is no light in them."""
 
 
 def check_options(mode: str, convention: str, scale: int, seed: int, threads: int | None) -> None:
@@ -189,7 +196,7 @@ def check_unit(name: str, x: Tensor | None, level: float) -> None:
     if x is None:
         return
 
-    largest = float(max(map(abs, torch.aminmax(x))))
+    largest = _largest(x)
     if not level / APART <= largest <= level * APART:
         raise ValueError(
             f"The {name} should be in the unit of the image, got numbers up to {largest:.1e}, and "
@@ -228,6 +235,17 @@ def check_start(start: object, Y: Tensor, endmembers: int | str) -> int | None:
     return R_start
 
 
+def warn_of_dead(dead: int, pixels: int) -> None:
+    r"""Warns the caller of the caller, if there are dead pixels among so many."""
+    if dead:
+        warnings.warn(
+            f"{dead} of {pixels} pixels are dead: their sum over the bands is not positive. They "
+            "were left out, and got abundances 1 / R.",
+            DeadPixelsWarning,
+            stacklevel=3,
+        )
+
+
 def _is_whole(x: object) -> bool:
     return isinstance(x, Integral) and not isinstance(x, bool)  # those of NumPy as well
 
@@ -252,8 +270,11 @@ def _check_finite(name: str, x: Tensor) -> None:
             f"The {name} should be finite, got {int(bad.sum())} NaN or infinite values, the first "
             f"at index {tuple(bad.nonzero()[0].tolist())}."
         )
-    largest = float(max(map(abs, torch.aminmax(x)))) if x.numel() else 0.0
-    if largest > LARGEST:
+    if x.numel() and _largest(x) > LARGEST:
         raise ValueError(
-            f"The {name} should be of numbers up to {LARGEST:.0e}, got {largest:.1e}."
+            f"The {name} should be of numbers up to {LARGEST:.0e}, got {_largest(x):.1e}."
         )
+
+
+def _largest(x: Tensor) -> float:
+    return float(max(map(abs, torch.aminmax(x))))

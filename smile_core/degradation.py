@@ -13,7 +13,7 @@ operator
 because bright pixels count for more in the mean. Its columns sum to one as well.
 """
 
-__all__ = ["PSF", "adjoint", "degrade", "pad_to_multiple", "upsample"]
+__all__ = ["PSF", "adjoint", "degrade", "enlarge", "pad_to_multiple", "upsample"]
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +107,19 @@ def upsample(y: Tensor, scale: int, mode: Literal["bilinear", "bicubic"] = "bili
     x = F.interpolate(z, scale_factor=scale, mode=mode, align_corners=False)
 
     return x.reshape(*y.shape[:-2], *x.shape[-2:])
+
+
+def enlarge(y: Tensor, scale: int) -> Tensor:
+    r"""Repeats each pixel in the `scale` times `scale` ones that it covers, whatever its type.
+
+    Args:
+        y: An image or a mask, with shape (\*, h, w).
+        scale: The factor :math:`s`.
+
+    Returns:
+        The image, with shape (\*, s h, s w).
+    """
+    return y.repeat_interleave(scale, dim=-2).repeat_interleave(scale, dim=-1)
 
 
 def pad_to_multiple(y: Tensor, multiple: int) -> Tensor:

@@ -12,13 +12,13 @@ __all__ = ["Endmembers", "decide", "find_endmembers"]
 import math
 import torch
 
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from typing import Any, Literal, NamedTuple
 
 from .archetypes import Archetypes, archetypes, candidates
 from .enclosing import enclose, norms_of
 from .evidence import DARK, weigh
+from .metrics import match
 from .mixing import unit, unmix_pixels
 
 # The brightness is fixed if the residual is at most so many times that with a free one
@@ -99,7 +99,7 @@ def find_endmembers(
         M = enclose(fine if plain else fine / fine.sum(dim=0), R, seed=seed).clamp_min(0)
         if (M.sum(dim=0) > 0).all():
             M = M if plain else unit(M) * norms_of(M / M.sum(dim=0), fine)
-            M = M if near is None else M[:, _order(M, near)]
+            M = M if near is None else M[:, match(M, near)[0]]
             return Endmembers(M.float(), fitted, None, history)
 
     near = None if near is None else near.to(device)
@@ -124,12 +124,6 @@ def decide(image: Tensor, M: Tensor) -> Literal["share", "plain"]:
     varies = weigh(pixels, M.shape[1]).fixed is False
 
     return "plain" if _ratio(pixels, M, M) <= WORSE and not varies else "share"
-
-
-def _order(M: Tensor, near: Tensor) -> Tensor:
-    # By the smallest sum of angles
-    angles = (unit(near).double().mT @ unit(M).double()).clamp(-1, 1).arccos()
-    return torch.as_tensor(linear_sum_assignment(angles.numpy())[1])
 
 
 def _ratio(pixels: Tensor, M: Tensor, M_plain: Tensor) -> float:

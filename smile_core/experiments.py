@@ -48,6 +48,7 @@ METHOD = (
     "evidence",
     "guidance",
     "lifting",
+    "metrics",
     "mixing",
     "network",
     "objective",

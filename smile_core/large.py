@@ -32,7 +32,7 @@ from torch import Tensor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .application import apply, attention_of
-from .checks import check_memory
+from .checks import DeadPixelsWarning, check_memory, warn_of_dead
 from .distributed import compute
 from .image import Image, Sliced
 from .mapped import Mapped
@@ -141,7 +141,7 @@ def unmix_large(
 
         if not (partial / "learned.npz").exists():
             with warnings.catch_warnings():  # of dead pixels; they are counted at the end
-                warnings.filterwarnings("ignore", message=r"\d+ of \d+ pixels are dead")
+                warnings.simplefilter("ignore", DeadPixelsWarning)
                 options |= {"device": device, "settings": settings, "progress": progress}
                 unmix(windows, endmembers, **options).save(partial / "learned.npz")
         learned = Unmixing.load(partial / "learned.npz")
@@ -171,12 +171,7 @@ def unmix_large(
     dead = int(maps["dead"].sum())
     del maps, done
     partial.rename(folder)
-    if dead:
-        warnings.warn(
-            f"{dead} of {math.prod(image.shape[1:])} pixels are dead: their sum over the bands is "
-            "not positive. They were left out, and got abundances 1 / R.",
-            stacklevel=2,
-        )
+    warn_of_dead(dead, pixels)
 
     return load_large(folder)
 

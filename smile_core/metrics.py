@@ -22,7 +22,6 @@ __all__ = [
 ]
 
 import torch
-import torchmetrics.functional.image as tm
 
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -131,7 +130,9 @@ def psnr(x: Tensor, x_ref: Tensor, data_range: float) -> float:
         The ratio, infinite for identical images.
     """
     x, x_ref = _pair("x", x, "x_ref", x_ref)
-    return tm.peak_signal_noise_ratio(x, x_ref, data_range=float(data_range)).item()
+    from torchmetrics.functional.image import peak_signal_noise_ratio  # slow to import
+
+    return peak_signal_noise_ratio(x, x_ref, data_range=float(data_range)).item()
 
 
 def ssim(x: Tensor, x_ref: Tensor, data_range: float) -> float:
@@ -155,8 +156,10 @@ def ssim(x: Tensor, x_ref: Tensor, data_range: float) -> float:
     if min(x.shape[1:]) < 11:
         raise ValueError(f"x should have at least 11 x 11 pixels, got {tuple(x.shape[1:])}.")
 
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     # The mean that torchmetrics returns has windows over the border, on reflected pixels
-    _, similarity = tm.structural_similarity_index_measure(
+    _, similarity = structural_similarity_index_measure(
         x[None], x_ref[None], data_range=float(data_range), return_full_image=True
     )
     return similarity[..., 5:-5, 5:-5].mean().item()
@@ -174,8 +177,10 @@ def sam(x: Tensor, x_ref: Tensor) -> float:
     if not alive.any():
         raise ValueError("x and x_ref should share a pixel that is not zero in all bands.")
 
+    from torchmetrics.functional.image import spectral_angle_mapper
+
     # As an image of one row
-    return tm.spectral_angle_mapper(x[None, :, None, alive], x_ref[None, :, None, alive]).item()
+    return spectral_angle_mapper(x[None, :, None, alive], x_ref[None, :, None, alive]).item()
 
 
 def ergas(x: Tensor, x_ref: Tensor, scale: float) -> float:
@@ -197,9 +202,9 @@ def ergas(x: Tensor, x_ref: Tensor, scale: float) -> float:
     if not x_ref.mean(dim=(1, 2)).all():
         raise ValueError("x_ref should have no band of mean zero, to which no error is relative.")
 
-    return tm.error_relative_global_dimensionless_synthesis(
-        x[None], x_ref[None], ratio=float(scale)
-    ).item()
+    from torchmetrics.functional.image import error_relative_global_dimensionless_synthesis as of
+
+    return of(x[None], x_ref[None], ratio=float(scale)).item()
 
 
 def reconstruction(x: Tensor, x_hat: Tensor) -> dict[str, float]:

@@ -43,23 +43,6 @@ class Norm(nn.Module):
         return self.gain * x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-6)
 
 
-class Pointwise(nn.Conv2d):
-    r"""Creates a 1 x 1 convolution, computed as the matrix product that it is.
-
-    Args:
-        inputs: The number of channels in.
-        outputs: The number of channels out.
-    """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        r"""Mixes the channels of each pixel, with shape (1, C, h, w)."""
-        mixed = torch.addmm(self.bias[:, None], self.weight[:, :, 0, 0], x[0].flatten(1))
-        return mixed.reshape(1, -1, *x.shape[2:])
-
-
 class Block(nn.Module):
     r"""Creates a residual block, depthwise 3 x 3, norm and two pointwise layers.
 
@@ -74,8 +57,8 @@ class Block(nn.Module):
 
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.norm = Norm(channels)
-        self.expand = Pointwise(channels, 2 * channels)
-        self.reduce = _zero(Pointwise(2 * channels, channels))
+        self.expand = nn.Conv2d(channels, 2 * channels, 1)
+        self.reduce = _zero(nn.Conv2d(2 * channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         r"""Transforms features, with shape (1, C, h, w)."""
@@ -100,10 +83,10 @@ class CrossAttention(nn.Module):
             raise ValueError(f"The channels should be a multiple of {heads}, got {channels}.")
 
         self.heads = heads
-        self.query = Pointwise(channels, channels)
-        self.key = Pointwise(channels, channels)
-        self.value = Pointwise(channels, channels)
-        self.out = _zero(Pointwise(channels, channels))
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.out = _zero(nn.Conv2d(channels, channels, 1))
         self.temperature = nn.Parameter(torch.full((heads, 1, 1), 4.0))
 
     def statistics(self, x: Tensor, guide: Tensor) -> Statistics:
@@ -175,7 +158,7 @@ class Smile(nn.Module):
         self.scale = scale
         self.without = without
         # Spectrum, abundances and log brightness of a pixel
-        self.stem = Pointwise(bands + endmembers + 1, channels)
+        self.stem = nn.Conv2d(bands + endmembers + 1, channels, 1)
         self.shared = nn.Sequential(Block(channels), Block(channels))
         self.unmixing = Block(channels)
         self.sr = nn.Sequential(Block(channels), Block(channels))
@@ -184,10 +167,10 @@ class Smile(nn.Module):
         if without != "attention":
             self.to_unmixing = CrossAttention(channels)
             self.to_sr = CrossAttention(channels)
-        self.head = _zero(Pointwise(channels, endmembers))
-        self.head_hr = _zero(Pointwise(channels, endmembers * scale**2))
+        self.head = _zero(nn.Conv2d(channels, endmembers, 1))
+        self.head_hr = _zero(nn.Conv2d(channels, endmembers * scale**2, 1))
         if without == "shared encoder":
-            stem = Pointwise(bands + endmembers + 1, channels)
+            stem = nn.Conv2d(bands + endmembers + 1, channels, 1)
             self.encoder_sr = nn.Sequential(stem, Block(channels), Block(channels))
 
     def forward(

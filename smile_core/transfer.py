@@ -13,13 +13,12 @@ import time
 import torch
 
 from dataclasses import replace
-from torch import Tensor
 from typing import Any
 
 from .application import apply
 from .degradation import degrade
 from .experiments import METHOD, errors
-from .metrics import match
+from .metrics import angle, match
 from .result import Unmixing
 from .scene import Scene
 from .scenes import load
@@ -209,14 +208,10 @@ def narrow(
 def _move(before: tuple[Unmixing, Scene], result: Unmixing, scene: Scene) -> dict[str, float]:
     # In the order that they come in, as a user would follow them
     old, new = match(before[0].M, before[1].M)[0], match(result.M, scene.M)[0]
-    moved = _turn(before[0].M[:, old], result.M[:, new])
-    true = _turn(before[1].M, scene.M)
+    moved = angle(before[0].M[:, old], result.M[:, new])
+    true = angle(before[1].M, scene.M)
 
     return {
         "turn": float((moved - true).abs().mean()),
         "swaps": int(not torch.equal(old, new)),
     }
-
-
-def _turn(M: Tensor, N: Tensor) -> Tensor:
-    return torch.cosine_similarity(M.double(), N.double(), dim=0).clamp(-1, 1).arccos()

@@ -24,7 +24,6 @@ import math
 import platform
 import time
 import torch
-import warnings
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -42,8 +41,10 @@ from .checks import (
     check_options,
     check_start,
     check_unit,
+    warn_of_dead,
 )
 from .counting import estimate_endmembers
+from .degradation import enlarge
 from .endmembers import decide, find_endmembers
 from .guidance import factors_of, guide
 from .mixing import Convention, unit, unmix_pixels
@@ -261,7 +262,7 @@ def unmix(
             )
             history |= refined.history
         # Dead pixels say nothing; where the HR image is shown, it says which they are
-        dead_hr = dead.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
+        dead_hr = enlarge(dead, scale)
         if X is not None:
             dead_hr = torch.where(shown, X.sum(dim=0) <= 0, dead_hr)
         maps = finish(
@@ -280,12 +281,7 @@ def unmix(
         M_first = {"share": M, "plain": M * level, "area": M * norms * level}[convention]
         watch.stop("refinement")
 
-    if dead.any():
-        warnings.warn(
-            f"{int(dead.sum())} of {dead.numel()} pixels are dead: their sum over the bands is "
-            "not positive. They were left out, and got abundances 1 / R.",
-            stacklevel=2,
-        )
+    warn_of_dead(int(dead.sum()), dead.numel())
 
     return Unmixing(
         **maps,

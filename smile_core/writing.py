@@ -18,6 +18,7 @@ from pathlib import Path
 from torch import Tensor
 from typing import Any, Literal
 
+from .degradation import enlarge
 from .envi import describe_place
 from .image import Image, Place
 from .layouts import need
@@ -64,8 +65,7 @@ def write_maps(
             f"got {image.pixels.shape[1:]}."
         )
     names = _check_names(names, len(a))
-    dead = result.dead.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
-    maps = a.masked_fill(dead, NO_DATA).numpy().astype(np.float32)
+    maps = a.masked_fill(enlarge(result.dead, scale), NO_DATA).numpy().astype(np.float32)
     place = None if image.place is None else image.place.finer(scale)
 
     if path.suffix.lower() in (".tif", ".tiff"):

@@ -7,7 +7,7 @@ import torch
 
 from torch import Tensor
 
-from smile_core.degradation import adjoint, degrade, pad_to_multiple, upsample
+from smile_core.degradation import adjoint, degrade, enlarge, pad_to_multiple, upsample
 
 PSFS = ("block", "gaussian")
 SCALES = (2, 3, 4)
@@ -159,6 +159,14 @@ def test_upsample(scale: int) -> None:
     # Leading dimensions
     y = torch.rand(2, 3, 4, 5)
     torch.testing.assert_close(upsample(y, scale, "bicubic")[1], upsample(y[1], scale, "bicubic"))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+def test_enlarge(dtype: torch.dtype) -> None:
+    y = torch.tensor([[1, 0, 1], [0, 0, 1]]).to(dtype)
+    expected = np.kron(y.numpy(), np.ones((3, 3), y.numpy().dtype))
+    assert np.array_equal(enlarge(y, 3).numpy(), expected)
+    assert torch.equal(enlarge(y.expand(4, 2, 3), 3)[2], enlarge(y, 3))
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (5, 6), (4, 7), (5, 7), (1, 1)])
