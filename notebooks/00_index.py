@@ -47,7 +47,7 @@ record = Record("00_index", figures, seed=0)
 # | *relationship* theorem: the tasks share what they look for | endmembers are the same, abundances tied by $D_\rho$; errors travel down | 03 relationship |
 # | *existence* theorem: positive guidance | when a guided step helps, and the best weight | 04 existence |
 # | *accessibility* theorem: the optimum is reached | a solve with a certificate, and when its optimum is the truth | 05 accessibility |
-# | shared and task-specific representations, cross-attention | the network taken apart, and what its branches hold | 06 network |
+# | shared and task-specific representations, cross-attention | the network taken apart, and what its branches hold; attention is off by default, for it earns nothing | 06 network, 12 ablation |
 # | it works under noise, at coarse scales, without pure pixels | one factor at a time on scenes whose truth is known | 07 synthetic |
 # | unmixing is good on real scenes | native resolution, against references | 08 real |
 # | super-resolution guides unmixing | four modes, LR and HR errors, what training adds | 09 guidance |

@@ -17,8 +17,8 @@
 # %% [markdown]
 # # 12. Leaving out one part at a time tells what each is worth
 #
-# **Claim.** Each part listed below earns its place: somewhere, the errors are larger without it.
-# *Source: paper (abstract) names shared and task-specific representations; parts, protocol and numbers are ours.*
+# **Claim.** Each part of the method earns its place: somewhere, the errors are larger without it. What is not a part of it, attention and other weightings of the tasks, would make no error smaller.
+# *Source: paper (abstract) names shared and task-specific representations and cross-attention; parts, protocol and numbers are ours.*
 #
 # **Reads** nothing, for each seed draws a synthetic scene; the full profile also reads Samson and Jasper Ridge. **Writes** `figures/quick/12_ablation*.{png,pdf}` and `12_ablation.json`.
 #
@@ -29,8 +29,7 @@ names: list = ["synthetic"]  # scenes to bring down and to restore
 scales: list = [2]  # scale factors
 modes: list = ["self"]  # what the SR task learns from: self, partial
 seeds: int = 2  # number of seeds, from 0 on
-parts: list = ["attention", "brightness", "network", "lifting"]  # parts to leave out
-weightings: list = ["gate"]  # weightings to compare with the plain sum
+changes: list = ["brightness", "network", "lifting", "attention", "gate"]  # parts out, others in
 size: int = 0  # rows and columns of the part in the centre to unmix; 0 for all
 restarts: int = 16  # restarts of the endmember search
 steps: int = 50  # training steps of the network
@@ -43,7 +42,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from smile_core import plot
-from smile_core.ablation import SOURCES, ablate, plan, worth
+from smile_core.ablation import CHANGES, SOURCES, ablate, plan, worth
 from smile_core.parts import PARTS
 from smile_core.record import Record
 from smile_core.study import study
@@ -64,16 +63,21 @@ record = Record("12_ablation", figures, seed=0, device=find_device(device))
 # One part is left out at a time, and something plain is done instead.
 
 # %%
+changes = [change for change in CHANGES if change in changes]
+parts = [change for change in changes if change in PARTS]
+others = [change for change in changes if change not in PARTS]
 pd.set_option("display.max_colwidth", None)
 pd.DataFrame({"instead": PARTS}).loc[parts].rename_axis("without")
 
 # %% [markdown]
+# The other way round, what the method does without is put in: `attention`, by which each task looks at the other, as in the paper (abstract), and other weightings of the two tasks.
+#
 # All else is equal, the seed included.
-# The errors with and without a part are therefore pairs, and what we look at is their difference: **positive where the part helps, negative where the method is better off without it**.
+# The errors with and without a change are therefore pairs, and what we look at is their difference: **positive where the method is better as it is, negative where it would be better with the change**.
 
 # %%
 options = {"size": size or None, "restarts": restarts, "steps": steps, "device": device}
-cases = plan(names, scales, modes, seeds, parts, weightings, **options)
+cases = plan(names, scales, modes, seeds, changes, **options)
 table = study(ablate, cases, sources=SOURCES, jobs=jobs)
 done = table[table["failed"].isna()]
 print(f"{len(done)} of {len(table)} fits, {table['failed'].notna().sum()} failed")
@@ -83,7 +87,7 @@ print(f"{len(done)} of {len(table)} fits, {table['failed'].notna().sum()} failed
 # `share` is how much of the network's correction it takes, which the rehearsal decides; where it is small, no part of the network can matter.
 
 # %%
-whole = done[(done["without"] == "") & (done["weighting"] == "sum")]
+whole = done[done["change"] == ""]
 place = ["scene", "scale", "mode"]
 base = whole.groupby(place, sort=False)[["sad", "lr", "hr", "share"]].mean()
 base.round(4)
@@ -105,7 +109,6 @@ keys = ["change", "place", "error"]
 # The unit is a thousandth of aRMSE.
 
 # %%
-changes = [*parts, *weightings]
 for (mode, s), group in abundances.groupby(["mode", "scale"], sort=False):
     inches = (1.6 + 1.9 * len(names), 1.1 + 0.28 * len(changes))
     fig, axes = plt.subplots(
@@ -129,15 +132,15 @@ for (mode, s), group in abundances.groupby(["mode", "scale"], sort=False):
 plt.show()
 
 # %% [markdown]
-# Right of the line, the method is better than what is left of it; left of it, worse.
-# Above the dotted line a part is missing, below it the tasks are weighted otherwise.
+# Right of the line, the method is better as it is; left of it, it would be better with the change.
+# Above the dotted line a part is missing, below it something is put in.
 # A line that crosses zero tells neither. The axis is linear up to a tenth of a thousandth, and logarithmic beyond.
 
 # %% [markdown]
 # ## Verdicts
 #
 # A change is tried in several places: scenes, scales, modes, and the two errors of the abundances.
-# A part earns its place if somewhere its interval is above zero. Where it is below zero, the part costs.
+# A part earns its place if somewhere its interval is above zero. Where the interval is below zero, the method as it is costs.
 
 # %%
 verdicts = pd.DataFrame(
@@ -155,15 +158,18 @@ verdicts.round(2)
 # `most` and `least` are the largest and the smallest of the means, in thousandths.
 
 # %% [markdown]
-# ## Weightings
+# ## What is put in
+#
+# Attention lets each task weigh the features of the other, channel by channel; notebook 06 shows what it attends to.
 #
 # On the parameters that the tasks share, their gradients have to be combined.
 # The method adds them up. The gate knows which task is the main one, and takes from the other what opposes it; other rules treat both alike: weights by the uncertainty of each task (`uncertainty`), projected gradients (`pcgrad`), the shortest convex combination (`mgda`), see `smile_core.weighting`.
-# A rule can only matter as far as the network's correction is taken.
+# Either can only matter as far as the network's correction is taken.
 
 # %%
-shares = done[done["without"] == ""].groupby([*place, "weighting"], sort=False)["share"].mean()
-shares.unstack("weighting").round(2)
+kept = done[done["change"].isin(["", *others])].replace({"change": {"": "as it is"}})
+shares = kept.groupby([*place, "change"], sort=False)["share"].mean().unstack("change")
+shares.round(2)
 
 # %% [markdown]
 # The larger the share, the more of the correction was right where that could be tested: one octave below, or on tiles that were held out.
@@ -180,8 +186,8 @@ for change in changes:
         f"{verdict['places']:.0f}; at most {row['mean']:+.4f} ({row['error']}, {row['place']})"
     )
     claim, holds = f"Somewhere, errors are larger without: {change}", verdict["helps"] > 0
-    if change in weightings:
-        claim, holds = f"The sum is nowhere clearly worse than: {change}", verdict["costs"] == 0
+    if change in others:
+        claim, holds = f"No error is clearly smaller with: {change}", verdict["costs"] == 0
     record.claim(claim, number=f"{number}, n={row['n']}", holds=bool(holds), source="ours")
 record.numbers({"worth": found, "method": base.reset_index()})
 record.save()

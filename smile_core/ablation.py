@@ -1,17 +1,18 @@
-r"""Ablation: one part of the method left out, or another weighting of its tasks.
+r"""Ablation: one part of the method left out, or another put in.
 
 The scene is brought down, unmixed, and is itself what the result is compared with, as in
 `smile_core.experiments.guidance`. Everything else being equal, the seed included, an error of what
 is left of the method is paired with that of the whole: their difference is what the part is worth.
 """
 
-__all__ = ["SOURCES", "ablate", "plan", "worth"]
+__all__ = ["CHANGES", "SOURCES", "ablate", "plan", "worth"]
 
 import itertools
 import pandas as pd
 import torch
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from .degradation import degrade
@@ -26,6 +27,9 @@ from .weighting import WEIGHTINGS
 #: The modules that an ablation depends on.
 SOURCES = (*METHOD, "experiments", "metrics", "scene", "scenes", "synthetic")
 
+#: What can be changed: a part left out, attention put in, or another weighting of the tasks.
+CHANGES = (*PARTS, "attention", *WEIGHTINGS[1:])
+
 # What a difference is between: one setting, and the errors
 PLACE, ERRORS = ["scene", "scale", "mode"], ["sad", "lr", "hr"]
 
@@ -35,32 +39,26 @@ def plan(
     scales: Sequence[int],
     modes: Sequence[str],
     seeds: int,
-    parts: Sequence[str] = tuple(PARTS),
-    weightings: Sequence[str] = WEIGHTINGS[1:],
+    changes: Sequence[str] = CHANGES,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    r"""Lists the cases of an ablation: the method, less each part, and with each weighting.
+    r"""Lists the cases of an ablation: the method, and the method with each change.
 
     Args:
         names: The names of the scenes.
         scales: The scale factors.
         modes: The modes, `self` or `partial`.
         seeds: The number of seeds, from 0 on.
-        parts: The parts to leave out.
-        weightings: The weightings to compare with the plain sum.
+        changes: Some of `CHANGES`.
         options: The other arguments of `ablate`.
 
     Returns:
         The arguments of `ablate`, each case once.
     """
-    changes = [("", "sum"), *((part, "sum") for part in parts), *(("", w) for w in weightings)]
-    keys = ("seed", *PLACE, "without", "weighting")
-    places = itertools.product(range(seeds), names, scales, modes)
+    keys = ("seed", *PLACE, "change")
+    cases = itertools.product(range(seeds), names, scales, modes, ("", *changes))
 
-    return [
-        dict(zip(keys, (*place, *change), strict=True)) | options
-        for place, change in itertools.product(places, changes)
-    ]
+    return [dict(zip(keys, case, strict=True)) | options for case in cases]
 
 
 def ablate(
@@ -69,14 +67,13 @@ def ablate(
     mode: Literal["self", "partial"] = "self",
     *,
     seed: int,
-    without: str = "",
-    weighting: str = "sum",
+    change: str = "",
     size: int | None = None,
     restarts: int = Settings.restarts,
     steps: int = Settings.steps,
     device: str = "auto",
 ) -> dict[str, Any]:
-    r"""Unmixes a scene brought down, without one part of the method.
+    r"""Unmixes a scene brought down, by the method with a change.
 
     Args:
         scene: The name of the scene. Of `synthetic`, each seed draws another one.
@@ -84,8 +81,7 @@ def ablate(
         mode: What the SR task learns from. In mode `partial` that is the left half of the scene as
             well; then the errors are those in the right half.
         seed: The seed.
-        without: The part to leave out, see `smile_core.parts`; none if empty.
-        weighting: How the gradients of the tasks are combined, see `smile_core.weighting`.
+        change: One of `CHANGES`; none if empty.
         size: The rows and cols in the middle to crop the scene to, if it has more; the whole scene
             if `None`.
         restarts: The number of restarts of the archetypes.
@@ -107,7 +103,7 @@ def ablate(
         first = W // (2 * scale) * scale
         given = {"hr": data.image, "hr_mask": torch.arange(W).expand(H, W) < first}
 
-    settings = Settings(restarts=restarts, steps=steps, weighting=weighting, without=without)
+    settings = replace(_change(change), restarts=restarts, steps=steps)
     options = {"scale": scale, "mode": mode, "seed": seed, "settings": settings, "device": device}
     result = unmix(y, data.R, **options, **given)
     share = result.history.get("share")
@@ -121,21 +117,19 @@ def ablate(
 
 
 def worth(table: pd.DataFrame) -> pd.DataFrame:
-    r"""Sums up what each part is worth in each place, and the sum against other weightings.
+    r"""Sums up what each change does to the errors in each place.
 
     Args:
         table: The arguments of `ablate` and its results, a row per case, none of them failed.
 
     Returns:
-        A row per `change` (the part that is left out, or the other weighting), scene, scale, mode
-        and `error` (`sad`, `lr` or `hr`): the `mean` over the seeds of how much larger the error
-        is with the change, its bootstrap interval from `low` to `high`, and `n`, the number of
-        seeds. The change costs where `low` is positive, and pays where `high` is negative.
+        A row per `change`, scene, scale, mode and `error` (`sad`, `lr` or `hr`): the `mean` over
+        the seeds of how much larger the error is with the change, its bootstrap interval from
+        `low` to `high`, and `n`, the number of seeds. The change costs where `low` is positive,
+        and pays where `high` is negative.
     """
-    is_full = (table["without"] == "") & (table["weighting"] == "sum")
-    change = table["without"].where(table["without"] != "", table["weighting"])
-    changed = table.assign(change=change)[~is_full]
-    pairs = changed.merge(table[is_full], on=[*PLACE, "seed"], suffixes=("", "_full"))
+    full = table[table["change"] == ""]
+    pairs = table[table["change"] != ""].merge(full, on=[*PLACE, "seed"], suffixes=("", "_full"))
 
     rows = []
     for place, group in pairs.groupby(["change", *PLACE], sort=False):
@@ -145,3 +139,12 @@ def worth(table: pd.DataFrame) -> pd.DataFrame:
             rows.append(row)
 
     return pd.DataFrame(rows, columns=["change", *PLACE, "error", "mean", "low", "high", "n"])
+
+
+def _change(change: str) -> Settings:
+    if change not in ("", *CHANGES):
+        raise ValueError(f"The change should be one of {CHANGES}, got {change!r}.")
+    if change == "attention":
+        return Settings(attention=True)
+
+    return Settings(weighting=change) if change in WEIGHTINGS else Settings(without=change)

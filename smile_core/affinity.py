@@ -74,12 +74,12 @@ def gate(main: Gradient, guide: Gradient) -> list[Tensor]:
 
 @torch.no_grad()
 def task_affinity(
-    before: float,
+    before: Tensor,
     loss: Callable[[], Tensor],
     parameters: Sequence[Tensor],
     g: Gradient,
     size: float = 0.01,
-) -> float:
+) -> Tensor:
     r"""Measures what a step along the gradient of one task does to the loss of the other.
 
     The step has the length of `size` times the norm of the parameters, whatever that of the
@@ -95,19 +95,16 @@ def task_affinity(
     Returns:
         The affinity :math:`Z`, the share of its loss that the other task is spared.
     """
-    norm = dot(g, g).sqrt()
-    if norm == 0:
-        return 0.0
-
     saved = [p.clone() for p in parameters]
-    step = size * dot(parameters, parameters).sqrt() / norm
+    norm = dot(g, g).sqrt()
+    step = torch.where(norm > 0, size * dot(parameters, parameters).sqrt() / norm, 0)
     for p, h in zip(parameters, g, strict=True):
         p -= step * h
     after = loss()
     for p, value in zip(parameters, saved, strict=True):
         p.copy_(value)
 
-    return float(1 - after / before)
+    return 1 - after / before
 
 
 def best_share(alone: Tensor, guided: Tensor, truth: Tensor) -> float:

@@ -6,7 +6,7 @@ the network that is given, and by the share of its correction that was found the
 at both resolutions. On the image that it was learned from, the result is the same.
 """
 
-__all__ = ["apply", "attention_of", "finish"]
+__all__ = ["apply", "finish"]
 
 import time
 import torch
@@ -20,28 +20,21 @@ from .degradation import degrade, enlarge
 from .guidance import bring_up
 from .lifting import interpolate, lift
 from .mixing import Convention, convert, unit, unmix_pixels
-from .network import Statistics
-from .objective import Level, features
+from .objective import Level
 from .refinement import Refined, refine
 from .result import Unmixing
 
 
 @torch.no_grad()
-def apply(
-    learned: Unmixing,
-    image: ArrayLike | Tensor,
-    *,
-    statistics: tuple[Statistics, Statistics] | None = None,
-) -> Unmixing:
+def apply(learned: Unmixing, image: ArrayLike | Tensor, *, tile: bool = False) -> Unmixing:
     r"""Unmixes an image with the endmembers and the network of a result.
 
     Args:
         learned: The result, of any mode; without guidance there, there is none here.
         image: The image, with shape (B, h, w), in a unit proportional to light, in the convention
             `plain` in that of the image that `learned` is from.
-        statistics: What the network sums over the image that `learned` is from, see
-            `attention_of`, if this one is a tile of it: then it is taken to be as bright as well.
-            If `None`, the network adapts to what the image shows.
+        tile: Whether this image is a part of the one that `learned` is from, and is to be taken as
+            it is there. If not, its brightness is measured anew.
 
     Returns:
         The result. Dead pixels get abundances 1 / R, without a warning; `history` and `network`
@@ -59,14 +52,14 @@ def apply(
     level = learned.level
     if not dead.all():
         light = float(Y[:, ~dead].double().norm(dim=0).mean())
-        if learned.convention != "share" or statistics is not None:
+        if learned.convention != "share" or tile:
             light = max(light, level / APART)  # a tile may be dark
             if light > level * APART:
                 raise ValueError(
                     "The image should be in the unit of the one that was learned from, got pixels "
                     f"of the mean norm {light:.1e}, and of {level:.1e} there."
                 )
-        level = level if plain or statistics is not None else light
+        level = level if plain or tile else light
 
     Y, fitted = Y / level, "plain" if plain else "share"
     M, moved = _endmembers(learned)
@@ -76,7 +69,7 @@ def apply(
         network = learned.build_network() if learned.network else None
         share = learned.history["share"][0]
         scene = Level(Y, a, brightness)
-        up = bring_up(scene, learned.scale, network, share, statistics=statistics)
+        up = bring_up(scene, learned.scale, network, share)
         weights = {name: learned.settings[name] for name in ("guidance", "mu")}
         refined = refine(Y, up, M, fitted, alternations=0, moved=moved, **weights)
 
@@ -95,27 +88,6 @@ def apply(
     maps |= {"M": learned.M, "dead": dead, "level": level}
 
     return replace(learned, **maps, seconds={"total": round(time.perf_counter() - start, 3)})
-
-
-@torch.no_grad()
-def attention_of(learned: Unmixing, image: Tensor) -> tuple[Statistics, Statistics] | None:
-    r"""Sums up an image for the attention of a network, so that its tiles agree with the whole.
-
-    Args:
-        learned: The result.
-        image: The image that it is from, with shape (B, h, w).
-
-    Returns:
-        The sums, `None` if there is no network.
-    """
-    if not learned.network:
-        return None
-
-    Y, M = image.float() / learned.level, _endmembers(learned)[0]
-    fitted = "plain" if learned.convention == "plain" else "share"
-    scene = Level(Y, *unmix_pixels(Y, M, fitted)[:2])
-
-    return learned.build_network().statistics(features(scene))
 
 
 def finish(

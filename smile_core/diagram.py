@@ -36,7 +36,7 @@ def diagram(ax: Axes, network: Smile, rows: int, cols: int) -> None:
 
     Args:
         ax: The axes to draw in, in a figure of `SIZE`.
-        network: The network.
+        network: The network, with attention.
         rows: The number of rows of the LR image.
         cols: The number of columns of the LR image.
     """

@@ -30,7 +30,7 @@ from .affinity import best_share
 from .degradation import degrade
 from .lifting import interpolate, lift, reconcile
 from .mixing import Convention, project_simplex, unmix_pixels
-from .network import Smile, Statistics
+from .network import Smile
 from .objective import Level, Pair, features, make_pairs, train
 from .progress import Progress
 
@@ -174,6 +174,7 @@ def learn(
     factor: int,
     *,
     channels: int,
+    attention: bool = False,
     steps: int,
     learning_rate: float,
     seed: int,
@@ -190,6 +191,7 @@ def learn(
         M: The endmembers, with shape (B, R).
         factor: The step of the SR task.
         channels: The width of the network.
+        attention: Whether its tasks attend to each other.
         steps: The number of training steps.
         learning_rate: The largest learning rate.
         seed: The seed of weights and training.
@@ -204,7 +206,7 @@ def learn(
     """
     with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
         torch.random.default_generator.manual_seed(seed)
-        network = Smile(*M.shape, factor, channels, without)
+        network = Smile(*M.shape, factor, channels, attention=attention, without=without)
     if weights:
         network.load_state_dict(weights)
     network = network.to(device)
@@ -231,7 +233,6 @@ def bring_up(
     network: Smile | None = None,
     share: float = 1,
     *,
-    statistics: tuple[Statistics, Statistics] | None = None,
     without: str = "",
 ) -> Level:
     r"""Brings abundances and brightness up, step by step.
@@ -243,14 +244,13 @@ def bring_up(
         scale: The scale factor.
         network: The network of the first step, if any.
         share: The share of its correction to take.
-        statistics: Those of the whole image, see `Smile.statistics`, where this is a tile of it.
         without: The part to leave out, if any, as in `smile_core.lifting.lift`.
 
     Returns:
         The scene at the higher resolution, as from `step_up`.
     """
     first, *others = factors_of(scale)
-    up = step_up(level, first, network, share, statistics=statistics, without=without)
+    up = step_up(level, first, network, share, without=without)
     for factor in others:
         up = step_up(up, factor, without=without)
 
@@ -264,7 +264,6 @@ def step_up(
     network: Smile | None = None,
     share: float = 1,
     *,
-    statistics: tuple[Statistics, Statistics] | None = None,
     without: str = "",
 ) -> Level:
     r"""Brings abundances and brightness up by one step.
@@ -274,7 +273,6 @@ def step_up(
         factor: The step.
         network: The network that corrects the lifted abundances, if any.
         share: The share of its correction to take.
-        statistics: Those of the whole image, see `Smile.statistics`, where this is a tile of it.
         without: The part to leave out, if any, as in `smile_core.lifting.lift`.
 
     Returns:
@@ -284,7 +282,7 @@ def step_up(
     if network is not None and share > 0:
         given = features(level), level.a[None], a_hr[None]
         weight = torch.ones_like(brightness_hr) if without == "brightness" else brightness_hr
-        a_hr = _correct(network, given, weight, share, statistics)
+        a_hr = _correct(network, given, weight, share)
 
     return Level(level.image, a_hr, brightness_hr)
 
@@ -359,11 +357,10 @@ def _correct(
     given: tuple[Tensor, Tensor, Tensor],
     brightness_hr: Tensor,
     share: float,
-    statistics: tuple[Statistics, Statistics] | None = None,
 ) -> Tensor:
     _, a, a_hr = given
     down = {"a": a[0], "brightness_hr": brightness_hr, "scale": network.scale, "iterations": 1}
-    corrected = network(*given, statistics)[1]
+    corrected = network(*given)[1]
     # Both come down alike, so that a correction of nothing is nothing
     before, after = (reconcile(x[0], **down) for x in (a_hr, corrected))
 

@@ -3,8 +3,8 @@ r"""Large images in bounded memory: learned on a sample, applied tile by tile.
 The image stays on disk. Endmembers and network are learned, once, from windows that are spread
 over it: it is divided into equal parts, and each gives a window at a random place. Then it is
 unmixed in tiles, each read with a margin that is as wide as what pixels know of each other, and
-cut off afterwards; what the network sums over the image, it takes from the sample. An image that
-is no larger than the sample is its own sample, and the result that of `smile_core.unmix`.
+cut off afterwards. An image that is no larger than the sample is its own sample, and the result
+that of `smile_core.unmix`.
 
 Results go to a folder, tile by tile. While it grows, its name ends in `.partial`: a run that was
 interrupted is resumed by the same call, and loses no more than the tile in progress.
@@ -31,13 +31,12 @@ from pathlib import Path
 from torch import Tensor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .application import apply, attention_of
+from .application import apply
 from .checks import DeadPixelsWarning, check_memory, warn_of_dead
 from .distributed import compute
 from .image import Image, Sliced
 from .mapped import Mapped
 from .mixing import Convention
-from .network import Statistics
 from .progress import Progress, bars
 from .record import replacing
 from .result import Unmixing
@@ -52,8 +51,8 @@ WINDOW = 32
 # So far do pixels know of each other: four convolutions, and back-projections that fade
 MARGIN = 16
 
-# The maps of a result, by the resolution that they have
-MAPS = {"a": 1, "brightness": 1, "gap": 1, "dead": 1, "a_hr": 2, "brightness_hr": 2}
+# The maps of a result, at LR and at HR
+MAPS, MAPS_HR = ("a", "brightness", "gap", "dead"), ("a_hr", "brightness_hr")
 
 
 class Box(NamedTuple):
@@ -63,6 +62,13 @@ class Box(NamedTuple):
     left: int
     bottom: int
     right: int
+
+    def slices(self, scale: int = 1, top: int = 0, left: int = 0) -> tuple[slice, slice]:
+        r"""Returns where it is in an array that begins at a row and col, so many times finer."""
+        return (
+            slice(scale * (self.top - top), scale * (self.bottom - top)),
+            slice(scale * (self.left - left), scale * (self.right - left)),
+        )
 
 
 def unmix_large(
@@ -121,6 +127,11 @@ def unmix_large(
             raise ValueError(
                 f"The {name} should be a whole number of at least {least}, got {number!r}."
             )
+    if settings.attention:
+        raise ValueError(
+            "The setting 'attention' of a large image should be False: a tile does not know what "
+            "the whole image attends to."
+        )
     sent = None if client is None else _pack(image)
     folder = Path(folder)
     pixels = math.prod(image.shape[1:])
@@ -145,17 +156,16 @@ def unmix_large(
                 options |= {"device": device, "settings": settings, "progress": progress}
                 unmix(windows, endmembers, **options).save(partial / "learned.npz")
         learned = Unmixing.load(partial / "learned.npz")
-        statistics = attention_of(learned, windows)
         del windows
 
         maps, done = _open_maps(partial, learned, image.shape[1:], tile)
         boxes = [box for box in _divide(image.shape[1:], tile) if not done[_place(box, tile)]]
-        tasks = {box: (learned, image, box, statistics) for box in boxes}
+        tasks = {box: (learned, image, box) for box in boxes}
         work = _solve
         if client is not None:
             path = (partial / "learned.npz").resolve()
             known = str(path), path.stat().st_mtime_ns
-            tasks = {box: (*known, sent, box, statistics) for box in boxes}
+            tasks = {box: (*known, sent, box) for box in boxes}
             work = _solve_remotely
 
         with closing(compute(work, tasks, client)) as solved:
@@ -194,7 +204,7 @@ def load_large(folder: str | Path) -> Unmixing:
     seconds = json.loads((folder / "run.json").read_text("utf-8"))["seconds"]
     maps = {
         name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
-        for name in MAPS
+        for name in MAPS + MAPS_HR
     }
 
     return replace(Unmixing.load(folder / "learned.npz"), **maps, seconds={"total": seconds})
@@ -229,8 +239,7 @@ def _pack(image: Any) -> Any:
 
 
 def _read(image: Any, box: Box) -> Tensor:
-    part = image[:, box.top : box.bottom, box.left : box.right]
-    return torch.from_numpy(np.array(part, dtype=np.float32))
+    return torch.from_numpy(np.array(image[:, *box.slices()], dtype=np.float32))
 
 
 def _draw(image: Any, sample: int, seed: int) -> Tensor:
@@ -258,9 +267,7 @@ def _draw(image: Any, sample: int, seed: int) -> Tensor:
     return torch.cat(windows, dim=1)
 
 
-def _solve(
-    learned: Unmixing, image: Any, box: Box, statistics: tuple[Statistics, Statistics] | None
-) -> dict[str, np.ndarray]:
+def _solve(learned: Unmixing, image: Any, box: Box) -> dict[str, np.ndarray]:
     _, h, w = image.shape
     wide = Box(
         max(box.top - MARGIN, 0),
@@ -269,39 +276,28 @@ def _solve(
         min(box.right + MARGIN, w),
     )
     try:
-        result = apply(learned, _read(image, wide), statistics=statistics)
+        result = apply(learned, _read(image, wide), tile=True)
     except ValueError as error:
         raise ValueError(f"In the tile of rows and cols {tuple(wide)}: {error}") from error
 
-    values = {}
-    for name, level in MAPS.items():
-        s = 1 if level == 1 else learned.scale
-        rows, cols = (
-            slice(s * (first - start), s * (last - start))
-            for first, last, start in (
-                (box.top, box.bottom, wide.top),
-                (box.left, box.right, wide.left),
-            )
-        )
-        values[name] = getattr(result, name)[..., rows, cols].numpy()
-
-    return values
+    return {
+        name: getattr(result, name)[..., *box.slices(scale, wide.top, wide.left)].numpy()
+        for name, scale in _scales(learned.scale).items()
+    }
 
 
-def _solve_remotely(
-    learned: str,
-    written: int,
-    image: Any,
-    box: Box,
-    statistics: tuple[Statistics, Statistics] | None,
-) -> dict[str, np.ndarray]:
-    return _solve(_load(learned, written), image, box, statistics)
+def _solve_remotely(learned: str, written: int, image: Any, box: Box) -> dict[str, np.ndarray]:
+    return _solve(_load(learned, written), image, box)
 
 
 @functools.lru_cache(maxsize=1)
 def _load(learned: str, written: int) -> Unmixing:
     # By the time as well: workers outlive a run, and the next one may take the same folder
     return Unmixing.load(learned)
+
+
+def _scales(scale: int) -> dict[str, int]:
+    return dict.fromkeys(MAPS, 1) | dict.fromkeys(MAPS_HR, scale)
 
 
 def _divide(shape: tuple[int, int], tile: int) -> Iterator[Box]:
@@ -318,23 +314,19 @@ def _place(box: Box, tile: int) -> tuple[int, int]:
 def _write(
     maps: dict[str, np.memmap], box: Box, scale: int, values: dict[str, np.ndarray]
 ) -> None:
-    for name, level in MAPS.items():
-        s = 1 if level == 1 else scale
-        rows, cols = slice(s * box.top, s * box.bottom), slice(s * box.left, s * box.right)
-        maps[name][..., rows, cols] = values[name]
+    for name, factor in _scales(scale).items():
+        maps[name][..., *box.slices(factor)] = values[name]
         maps[name].flush()
 
 
 def _open_maps(
     folder: Path, learned: Unmixing, shape: tuple[int, int], tile: int
 ) -> tuple[dict[str, np.memmap], np.memmap]:
-    (h, w), R, s = shape, learned.M.shape[1], learned.scale
-    sizes = {1: (h, w), 2: (s * h, s * w)}
-    shapes = {
-        name: (np.dtype(str(getattr(learned, name).numpy().dtype)), size)
-        for name, level in MAPS.items()
-        for size in [(R, *sizes[level]) if name in ("a", "a_hr") else sizes[level]]
-    }
+    h, w = shape
+    shapes = {}
+    for name, scale in _scales(learned.scale).items():
+        of_sample = getattr(learned, name).numpy()
+        shapes[name] = of_sample.dtype, (*of_sample.shape[:-2], scale * h, scale * w)
     shapes["tiles"] = (np.dtype(bool), (-(-h // tile), -(-w // tile)))
 
     missing = {name for name in shapes if not (folder / f"{name}.npy").exists()}
@@ -343,7 +335,8 @@ def _open_maps(
     if needed > free:
         raise OSError(
             f"The result needs {needed / 1e9:.1f} GB of disk in '{folder.parent}', where "
-            f"{free / 1e9:.1f} GB are free: choose another folder, or a smaller scale than {s}."
+            f"{free / 1e9:.1f} GB are free: choose another folder, or a smaller scale than "
+            f"{learned.scale}."
         )
 
     maps = {}

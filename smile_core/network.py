@@ -1,9 +1,9 @@
-r"""The network: shared and task-specific representations, joined by cross-attention.
+r"""The network: shared and task-specific representations.
 
 .. code-block:: text
 
     pixels --> stem --> shared --+--> unmixing branch <--+--> LR abundances
-                                 |              cross-attention
+                                 |             (cross-attention)
                                  +--> SR branch ------>--+--> HR abundances
 
 Both heads give *corrections* to abundances that are already good, added to their logarithms: the
@@ -12,20 +12,18 @@ layers start at zero, so that an untrained network returns what it was given. En
 linear decoder for both tasks, outside of this module: spectra, of the SR image too, are always
 mixtures.
 
-Attention runs over channels, not over pixels: the cost is linear in the number of pixels, and what
-one task learns of the other is a small matrix per head, a sum over pixels that tiles can share.
+The paper (abstract) joins the branches by cross-attention. Here that is an option, for it makes no
+error smaller where it was tried, see notebook 12. It runs over channels, not over pixels: the cost
+is linear in the number of pixels.
 """
 
-__all__ = ["Block", "CrossAttention", "Smile", "Statistics"]
+__all__ = ["Block", "CrossAttention", "Smile"]
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from torch import Tensor
-
-# Gram matrix of queries and keys, squared norms of queries and of keys, per head
-Statistics = tuple[Tensor, Tensor, Tensor]
 
 # Keeps logarithms finite, and lets an abundance of zero come back
 FLOOR = 1e-2
@@ -89,50 +87,34 @@ class CrossAttention(nn.Module):
         self.out = _zero(nn.Conv2d(channels, channels, 1))
         self.temperature = nn.Parameter(torch.full((heads, 1, 1), 4.0))
 
-    def statistics(self, x: Tensor, guide: Tensor) -> Statistics:
-        r"""Sums over pixels what the attention needs; sums of tiles add up to those of the image.
-
-        Args:
-            x: The features of the task, with shape (1, C, h, w).
-            guide: The features of the other task, with shape (1, C, h, w).
-
-        Returns:
-            The Gram matrix of queries and keys, with shape (heads, C / heads, C / heads), and the
-            squared norms of the queries and of the keys, with shape (heads, C / heads).
-        """
-        q, k = self._split(self.query(x)), self._split(self.key(guide))
-        return q @ k.mT, q.square().sum(dim=-1), k.square().sum(dim=-1)
-
-    def forward(self, x: Tensor, guide: Tensor, statistics: Statistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         r"""Adds to `x` what its channels attend to in `guide`.
 
         Args:
             x: The features of the task, with shape (1, C, h, w).
             guide: The features of the other task, with shape (1, C, h, w).
-            statistics: The frozen sums of the whole image, for a tile of it. Those of `x` and
-                `guide` themselves if `None`.
 
         Returns:
             The features, with shape (1, C, h, w).
         """
-        attention = self.weights(self.statistics(x, guide) if statistics is None else statistics)
-        v = self._split(self.value(guide))
+        return x + self.out((self.weights(x, guide) @ self._split(self.value(guide))).view_as(x))
 
-        return x + self.out((attention @ v).reshape(x.shape))
-
-    def weights(self, statistics: Statistics) -> Tensor:
+    def weights(self, x: Tensor, guide: Tensor) -> Tensor:
         r"""Returns how much each channel of the task attends to each of the other.
 
+        They are those of the whole image: a tile of it has others.
+
         Args:
-            statistics: The sums of the image, see `statistics`.
+            x: The features of the task, with shape (1, C, h, w).
+            guide: The features of the other task, with shape (1, C, h, w).
 
         Returns:
             The weights, rows summing to one, with shape (heads, C / heads, C / heads).
         """
-        gram, q, k = statistics
-        cosine = gram * torch.rsqrt(q[..., :, None] * k[..., None, :] + 1e-12)
+        q, k = (self._split(y) for y in (self.query(x), self.key(guide)))
+        norms = q.square().sum(dim=-1)[..., :, None] * k.square().sum(dim=-1)[..., None, :]
 
-        return (self.temperature * cosine).softmax(dim=-1)
+        return (self.temperature * (q @ k.mT) * torch.rsqrt(norms + 1e-12)).softmax(dim=-1)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.reshape(self.heads, x.shape[1] // self.heads, -1)
@@ -146,16 +128,25 @@ class Smile(nn.Module):
         endmembers: The number of endmembers.
         scale: The scale factor between the two resolutions.
         channels: The width.
+        attention: Whether the tasks attend to each other.
         without: The part to leave out, if any, see `smile_core.parts`. Without the shared
             encoder, the SR task has one of its own.
     """
 
     def __init__(
-        self, bands: int, endmembers: int, scale: int = 2, channels: int = 32, without: str = ""
+        self,
+        bands: int,
+        endmembers: int,
+        scale: int = 2,
+        channels: int = 32,
+        *,
+        attention: bool = False,
+        without: str = "",
     ) -> None:
         super().__init__()
 
         self.scale = scale
+        self.attention = attention
         self.without = without
         # Spectrum, abundances and log brightness of a pixel
         self.stem = nn.Conv2d(bands + endmembers + 1, channels, 1)
@@ -164,7 +155,7 @@ class Smile(nn.Module):
         self.sr = nn.Sequential(Block(channels), Block(channels))
         if without == "branches":
             self.unmixing = self.sr = nn.Identity()
-        if without != "attention":
+        if attention:
             self.to_unmixing = CrossAttention(channels)
             self.to_sr = CrossAttention(channels)
         self.head = _zero(nn.Conv2d(channels, endmembers, 1))
@@ -173,28 +164,22 @@ class Smile(nn.Module):
             stem = nn.Conv2d(bands + endmembers + 1, channels, 1)
             self.encoder_sr = nn.Sequential(stem, Block(channels), Block(channels))
 
-    def forward(
-        self,
-        pixels: Tensor,
-        a: Tensor,
-        a_hr: Tensor,
-        statistics: tuple[Statistics, Statistics] | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor, a: Tensor, a_hr: Tensor) -> tuple[Tensor, Tensor]:
         r"""Corrects abundances at both resolutions.
 
         Args:
             pixels: The features of the pixels, with shape (1, bands + endmembers + 1, h, w).
             a: The LR abundances to correct, with shape (1, R, h, w).
             a_hr: The HR abundances to correct, with shape (1, R, scale h, scale w).
-            statistics: The frozen sums of the whole image, if `pixels` are a tile of it.
 
         Returns:
             The corrected abundances, in the simplex, at LR and at HR.
         """
-        u, g = self._branches(pixels)
-        if self.without != "attention":
-            for_u, for_g = (None, None) if statistics is None else statistics
-            u, g = self.to_unmixing(u, g, for_u), self.to_sr(g, u, for_g)  # both from the old u, g
+        f = self.shared(self.stem(pixels))
+        f_sr = self.encoder_sr(pixels) if self.without == "shared encoder" else f
+        u, g = self.unmixing(f), self.sr(f_sr)
+        if self.attention:
+            u, g = self.to_unmixing(u, g), self.to_sr(g, u)  # both from the old u, g
         if self.without == "anchoring":
             a, a_hr = (torch.full_like(x, 1 / x.shape[1]) for x in (a, a_hr))
 
@@ -203,21 +188,10 @@ class Smile(nn.Module):
             _correct(a_hr, F.pixel_shuffle(self.head_hr(g), self.scale)),
         )
 
-    def statistics(self, pixels: Tensor) -> tuple[Statistics, Statistics]:
-        r"""Sums over pixels what the two attentions need, see `CrossAttention.statistics`."""
-        u, g = self._branches(pixels)
-        return self.to_unmixing.statistics(u, g), self.to_sr.statistics(g, u)
-
     def shared_parameters(self) -> dict[str, list[nn.Parameter]]:
         r"""Returns the parameters that both tasks share, by the name of their layer."""
         layers = {"stem": self.stem, "shared.0": self.shared[0], "shared.1": self.shared[1]}
         return {name: list(layer.parameters()) for name, layer in layers.items()}
-
-    def _branches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        f = self.shared(self.stem(pixels))
-        f_sr = self.encoder_sr(pixels) if self.without == "shared encoder" else f
-
-        return self.unmixing(f), self.sr(f_sr)
 
 
 def _correct(a: Tensor, correction: Tensor) -> Tensor:

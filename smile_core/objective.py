@@ -218,7 +218,7 @@ def train(
     )
     shared = network.shared_parameters()
     parameters = [p for layer in shared.values() for p in layer]
-    history: dict[str, list[float]] = {"validation": []}
+    history: dict[str, list[Tensor]] = {"validation": []}
     best, weights = float("inf"), {}
 
     for step in range(steps + 1):
@@ -237,8 +237,8 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         weighed = uncertain(evaluated, log_variances) if weighting == "uncertainty" else evaluated
         main, guide = _gradients(weighed, parameters)
-        measured = {name: float(loss.detach()) for name, loss in evaluated.items()}
-        measured["cosine"] = float(cosine(main, guide))
+        measured = {name: loss.detach() for name, loss in evaluated.items()}
+        measured["cosine"] = cosine(main, guide)
         if step % interval == 0:
             measured |= _affinities(network, drawn, gram, shared, main, guide, measured)
         for name, value in measured.items():
@@ -251,7 +251,8 @@ def train(
 
     network.load_state_dict(weights)
 
-    return history
+    # Read off the device at the end: no step waits for it
+    return {name: torch.stack(values).tolist() for name, values in history.items() if values}
 
 
 def _draw(pairs: list[Pair], generator: torch.Generator) -> Pair:
@@ -283,12 +284,12 @@ def _affinities(
     shared: dict[str, list[Tensor]],
     main: list[Tensor],
     guide: list[Tensor],
-    before: dict[str, float],
-) -> dict[str, float]:
+    before: dict[str, Tensor],
+) -> dict[str, Tensor]:
     measured, done = {}, 0
     for name, layer in shared.items():
         part = slice(done, done + len(layer))
-        measured[f"cosine.{name}"] = float(cosine(main[part], guide[part]))
+        measured[f"cosine.{name}"] = cosine(main[part], guide[part])
         done = part.stop
 
     parameters = [p for layer in shared.values() for p in layer]
@@ -304,11 +305,11 @@ def _affinities(
 
 
 @torch.no_grad()
-def _validate(network: Smile, material: list[list[Pair]], gram: Tensor) -> float:
+def _validate(network: Smile, material: list[list[Pair]], gram: Tensor) -> Tensor:
     firsts = [pairs[0] for pairs in material]
     held_out = [losses(network, pair, gram, pair.validation)["sr"] for pair in firsts]
 
-    return float(sum(held_out) / len(held_out))
+    return sum(held_out) / len(held_out)
 
 
 def _chord(a: Tensor, projection: Tensor, gram: Tensor) -> Tensor:

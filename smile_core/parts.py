@@ -1,6 +1,6 @@
 r"""Parts of the method that can be left out, one at a time, to see what each is worth.
 
-`Settings(without="attention")` unmixes without that part; `ablate` of `smile_core.ablation` and
+`Settings(without="branches")` unmixes without that part; `ablate` of `smile_core.ablation` and
 its notebook measure what follows. What takes the place of a part is the plainest thing that works.
 """
 
@@ -10,7 +10,6 @@ __all__ = ["PARTS"]
 PARTS = {
     "shared encoder": "each task has a stem and blocks of its own",
     "branches": "both heads read the shared features",
-    "attention": "no task attends to the other",
     "anchoring": "the network starts from uniform abundances, not from lifted ones",
     "brightness": "the unweighted operator D in training and lifting",
     "rehearsal": "the correction is trusted wholly, and always",

@@ -38,7 +38,7 @@ def representations(network: Smile, pixels: Tensor) -> dict[str, Tensor]:
     r"""Returns the features that the network computes on its way.
 
     Args:
-        network: The network.
+        network: The network, with attention.
         pixels: What it sees, see `smile_core.objective.features`, with shape (1, B + R + 1, h, w).
 
     Returns:
@@ -68,7 +68,7 @@ def attention(network: Smile, pixels: Tensor) -> dict[str, Tensor]:
     Channels attend within their head only.
 
     Args:
-        network: The network.
+        network: The network, with attention.
         pixels: What it sees, with shape (1, B + R + 1, h, w).
 
     Returns:
@@ -76,11 +76,10 @@ def attention(network: Smile, pixels: Tensor) -> dict[str, Tensor]:
         SR branch (columns), and of `to_sr`, the other way round; each with shape
         (heads, C / heads, C / heads), rows summing to one.
     """
-    for_u, for_g = network.statistics(pixels)
-    return {
-        "to_unmixing": network.to_unmixing.weights(for_u),
-        "to_sr": network.to_sr.weights(for_g),
-    }
+    features = representations(network, pixels)
+    u, g = features["unmixing"][None], features["sr"][None]
+
+    return {"to_unmixing": network.to_unmixing.weights(u, g), "to_sr": network.to_sr.weights(g, u)}
 
 
 def cka(x: Tensor, y: Tensor) -> float:

@@ -115,9 +115,10 @@ class Unmixing:
 
         channels = len(self.network["stem.weight"])
         B, R = self.M.shape
+        attention = "to_sr.temperature" in self.network
         factor = round((self.network["head_hr.weight"].shape[0] / R) ** 0.5)
         with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
-            network = Smile(B, R, factor, channels)
+            network = Smile(B, R, factor, channels, attention=attention)
         network.load_state_dict(self.network)
 
         return network.eval()

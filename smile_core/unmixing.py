@@ -66,6 +66,8 @@ class Settings:
         steps: The number of training steps.
         learning_rate: The largest learning rate.
         channels: The width of the network, a multiple of 4.
+        attention: Whether its two tasks attend to each other. In the paper (abstract) they do;
+            here that makes no error smaller, see notebook 12.
         alternations: The number of alternating steps of endmembers and abundances at the end.
         guidance: The weight :math:`\lambda` of the SR task in the accessible solve.
         mu: The weight :math:`\mu` of the network's abundances there; 0 leaves the data alone.
@@ -83,6 +85,7 @@ class Settings:
     steps: int = 100
     learning_rate: float = 3e-3
     channels: int = 32
+    attention: bool = False
     alternations: int = 30
     guidance: float = 1.0
     mu: float = 0.1
@@ -90,7 +93,11 @@ class Settings:
     without: str = ""
 
     def __post_init__(self) -> None:
-        choices = {"weighting": WEIGHTINGS, "without": ("", *PARTS)}
+        choices = {
+            "weighting": WEIGHTINGS,
+            "without": ("", *PARTS),
+            "attention": (False, True),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 value = getattr(self, name)
@@ -232,8 +239,9 @@ def unmix(
                 fitted,
                 hr=X,
                 shown=shown,
-                weights=_weights(start, scale, settings.channels),
+                weights=_weights(start, scale, settings),
                 channels=settings.channels,
+                attention=settings.attention,
                 steps=settings.steps,
                 learning_rate=settings.learning_rate,
                 weighting=settings.weighting,
@@ -335,12 +343,13 @@ def limit_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _weights(start: Unmixing | None, scale: int, channels: int) -> dict[str, Tensor] | None:
-    # Those of a network for the same step and of the same width, if one was trained
+def _weights(start: Unmixing | None, scale: int, settings: Settings) -> dict[str, Tensor] | None:
+    # Those of a network for the same step and of the same kind, if one was trained
     if start is None or not start.network:
         return None
     network = start.build_network()
-    same = (network.scale, len(network.stem.bias)) == (factors_of(scale)[0], channels)
+    kind = network.scale, len(network.stem.bias), network.attention
+    same = kind == (factors_of(scale)[0], settings.channels, settings.attention)
 
     return start.network if same else None
 

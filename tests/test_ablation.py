@@ -33,12 +33,8 @@ def test_plan() -> None:
 
     # Every change in every place with every seed, once, and the whole method among them
     assert len({tuple(case.items()) for case in cases}) == len(cases)
-    assert len(cases) == 2 * 2 * 3 * (1 + len(PARTS) + len(WEIGHTINGS) - 1)
-    changes = {(case["without"], case["weighting"]) for case in cases}
-    assert ("", "sum") in changes
-    assert {part for part, _ in changes} == {"", *PARTS}
-    assert {weighting for _, weighting in changes} == set(WEIGHTINGS)
-    assert all(part == "" or weighting == "sum" for part, weighting in changes)
+    assert len(cases) == 2 * 2 * 3 * (1 + len(PARTS) + 1 + len(WEIGHTINGS) - 1)
+    assert {case["change"] for case in cases} == {"", *PARTS, "attention", *WEIGHTINGS[1:]}
 
     # What `ablate` takes
     assert all(set(case) <= set(inspect.signature(ablate).parameters) for case in cases)
@@ -52,7 +48,7 @@ def test_ablate() -> None:
     permutation, angles = match(u.M, scene.M)
     truth = reference(scene, u.convention)
 
-    ours = ablate("synthetic", 2, seed=1, without="lifting", **SMALL)
+    ours = ablate("synthetic", 2, seed=1, change="lifting", **SMALL)
     assert ours["sad"] == pytest.approx(float(angles.mean()), rel=1e-6)
     assert ours["hr"] == pytest.approx(float(armse(u.a_hr[permutation], truth)), rel=1e-6)
     expected = armse(u.a[permutation], degrade(truth, 2))
@@ -60,9 +56,29 @@ def test_ablate() -> None:
     assert ours["alone"] == ("share" not in u.history)
 
     # The whole method, another seed, another weighting: something else
-    for change in ({}, {"without": "lifting", "seed": 2}, {"without": "accessible solve"}):
+    for change in ({}, {"change": "lifting", "seed": 2}, {"change": "accessible solve"}):
         other = ablate("synthetic", 2, **({"seed": 1} | change), **SMALL)
         assert other["hr"] != ours["hr"], change
+
+
+@pytest.mark.parametrize(
+    ("change", "settings"),
+    [
+        ("", Settings()),
+        ("branches", Settings(without="branches")),
+        ("attention", Settings(attention=True)),
+        ("pcgrad", Settings(weighting="pcgrad")),
+    ],
+)
+def test_change(change: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests that a change is one setting, all else being the default."""
+    seen = {}
+    monkeypatch.setattr(ablation, "unmix", lambda *_, **options: seen.update(options) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ablate("synthetic", 2, seed=0, change=change, size=16)
+    assert seen["settings"] == settings
+    with pytest.raises(ValueError, match="change should be one of"):
+        ablate("synthetic", 2, seed=0, change="x")
 
 
 def test_ablate_partially() -> None:
@@ -85,10 +101,10 @@ def test_worth() -> None:
     r"""Tests the pairing on made-up errors, whatever the order of the rows."""
     rng = np.random.default_rng(0)
     hard = {seed: rng.random() for seed in range(8)}  # what a seed costs, whatever the method
-    gain = {("", "sum"): 0.0, ("attention", "sum"): 0.3, ("", "mgda"): -0.2}
+    gain = {"": 0.0, "network": 0.3, "mgda": -0.2}
     rows = []
-    for case in plan(["samson", "jasper"], [2], ["self"], 8, ["attention"], ["mgda"]):
-        change = gain[case["without"], case["weighting"]] * (case["scene"] == "jasper")
+    for case in plan(["samson", "jasper"], [2], ["self"], 8, ["network", "mgda"]):
+        change = gain[case["change"]] * (case["scene"] == "jasper")
         noise = 0.01 * case["seed"] * (change != 0)
         error = hard[case["seed"]] + change + noise
         rows.append(case | {"sad": error, "lr": 2 * error, "hr": -error})
@@ -100,7 +116,7 @@ def test_worth() -> None:
 
     # Seeds are paired: what is hard for all is gone
     noise = 0.01 * np.arange(8)
-    for change, mean in (("attention", 0.3), ("mgda", -0.2)):
+    for change, mean in (("network", 0.3), ("mgda", -0.2)):
         part = found.loc[change]
         row = part.loc["jasper", "sad"]
         assert row["mean"] == pytest.approx(mean + noise.mean())
@@ -112,12 +128,12 @@ def test_worth() -> None:
 
     # The interval is that of the differences
     ends = interval(0.3 + noise, seed=0)
-    row = found.loc["attention", "jasper", "sad"]
+    row = found.loc["network", "jasper", "sad"]
     assert row["high"] - row["low"] == pytest.approx(ends[1] - ends[0], rel=0.1)
 
 
 def test_study() -> None:
-    cases = plan(["synthetic"], [2], ["self"], 1, ["accessible solve"], [], **SMALL)
+    cases = plan(["synthetic"], [2], ["self"], 1, ["accessible solve"], **SMALL)
     table = study(ablate, cases, sources=SOURCES)
     assert table["failed"].isna().all()
     assert (worth(table)["n"] == 1).all()

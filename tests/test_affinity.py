@@ -99,7 +99,7 @@ def test_task_affinity() -> None:
         ([-0.4, 0.3], -(0.01**2)),
         ([0.0, 0.0], 0.0),
     ):
-        z = task_affinity(float(loss()), loss, theta, [torch.tensor(g, dtype=torch.float64)])
+        z = task_affinity(loss(), loss, theta, [torch.tensor(g, dtype=torch.float64)])
         assert z == pytest.approx(expected, abs=1e-12)
         torch.testing.assert_close(theta[0], before)
 

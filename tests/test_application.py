@@ -7,7 +7,7 @@ import torch
 from dataclasses import replace
 
 from smile_core import Settings, scenes, unmix
-from smile_core.application import apply, attention_of
+from smile_core.application import apply
 
 QUICK = Settings(restarts=4, rounds=15, steps=20)
 
@@ -70,10 +70,10 @@ def test_supervised() -> None:
 
 
 def test_tiles_agree_with_the_whole(guided: tuple) -> None:
-    r"""Tests a tile, away from its border, against the whole, given what the whole sums up to."""
+    r"""Tests a tile, away from its border, against the whole."""
     image, learned = guided
     generator = torch.Generator().manual_seed(0)
-    # A network that corrects and attends a lot
+    # A network that corrects a lot
     network = {
         name: w + 0.1 * torch.randn(w.shape, generator=generator)
         for name, w in learned.network.items()
@@ -81,12 +81,9 @@ def test_tiles_agree_with_the_whole(guided: tuple) -> None:
     learned = replace(learned, network=network, history={"share": [1.0]})
     whole = apply(learned, image).a[..., 0:8, 28:32]
     tile = (..., slice(0, 24), slice(8, 32))
-    part = apply(learned, image[tile], statistics=attention_of(learned, image))
+    part = apply(learned, image[tile], tile=True)
     inner = (..., slice(0, 8), slice(20, 24))  # of the tile; 12 pixels from where it ends
     torch.testing.assert_close(part.a[inner], whole, rtol=0, atol=1e-4)
-
-    alone = apply(learned, image[tile])
-    assert float((alone.a[inner] - whole).abs().max()) > 1e-4
 
 
 def test_brighter_image(guided: tuple) -> None:
@@ -112,7 +109,7 @@ def test_generator_is_left_alone(guided: tuple) -> None:
     image, learned = guided
     assert learned.network
     state = torch.get_rng_state()
-    apply(learned, image, statistics=attention_of(learned, image))
+    apply(learned, image, tile=True)
     unmix(image, 3, start=learned, settings=QUICK)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -132,7 +129,7 @@ def test_dead_pixels(guided: tuple) -> None:
 def test_nothing_but_dead_pixels(guided: tuple, light: float) -> None:
     r"""Tests a tile beyond the border of a scene."""
     image, learned = guided
-    result = apply(learned, light * image, statistics=attention_of(learned, image))
+    result = apply(learned, light * image, tile=True)
     assert result.dead.all()
     assert torch.equal(result.a_hr, torch.full((3, 64, 64), 1 / 3))
     assert not result.brightness_hr.any() and not result.gap.any()
@@ -147,9 +144,3 @@ def test_bad_input(guided: tuple) -> None:
         apply(learned, image[:-1])
     with pytest.raises(ValueError, match="image should be finite"):
         apply(learned, image / 0)
-
-
-def test_no_network(guided: tuple) -> None:
-    r"""Tests that without a network there is nothing for it to sum up."""
-    image, _ = guided
-    assert attention_of(unmix(image, 3, mode="single", settings=QUICK), image) is None

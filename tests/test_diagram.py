@@ -21,7 +21,7 @@ def ax() -> Iterator[Axes]:
 
 @pytest.mark.parametrize(("B", "R", "scale", "channels"), [(156, 3, 2, 32), (200, 12, 4, 64)])
 def test_diagram(ax: Axes, B: int, R: int, scale: int, channels: int) -> None:
-    network = Smile(B, R, scale, channels)
+    network = Smile(B, R, scale, channels, attention=True)
     diagram(ax, network, 46, 50)
     ax.figure.canvas.draw()
 
@@ -77,7 +77,7 @@ def test_diagram(ax: Axes, B: int, R: int, scale: int, channels: int) -> None:
 
 def test_details(ax: Axes) -> None:
     r"""Tests that what parts consist of is read off the network."""
-    diagram(ax, Smile(6, 3, 2, 16), 4, 4)
+    diagram(ax, Smile(6, 3, 2, 16, attention=True), 4, 4)
     details = [text.get_text() for text in ax.texts]
 
     assert details.count("2 blocks") == 2

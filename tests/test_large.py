@@ -240,7 +240,7 @@ def test_worker_outlives_a_run(image: np.ndarray, tmp_path: Path) -> None:
         learned = unmix(image, 3, mode="single", settings=QUICK, **options)
         learned.save(path)
         os.utime(path, ns=(number, number))
-        solved = large._solve_remotely(str(path), path.stat().st_mtime_ns, mapped, box, None)
+        solved = large._solve_remotely(str(path), path.stat().st_mtime_ns, mapped, box)
         np.testing.assert_allclose(solved["a"], learned.a.numpy(), atol=1e-5)
 
 
@@ -252,6 +252,7 @@ def test_bad_input(image: np.ndarray, tmp_path: Path) -> None:
         ((image, 3), {"mode": "supervised"}, "mode of a large image"),
         ((image, 3), {"tile": 0}, "tile should be a whole number of at least 1, got 0"),
         ((image, 3), {"sample": 10}, "sample should be a whole number of at least 1024, got 10"),
+        ((image, 3), {"settings": Settings(attention=True)}, "'attention' of a large image"),
         ((image, 3), {"client": object()}, "should be mapped to a file"),
         ((__file__, 3), {}, r"should be a \.npy file"),
     ):

@@ -10,8 +10,8 @@ from smile_core.network import CrossAttention, Smile
 B, R = 6, 3
 
 
-def make_network(scale: int = 2, *, trained: bool = True) -> Smile:
-    network = Smile(B, R, scale, channels=8)
+def make_network(scale: int = 2, *, trained: bool = True, attention: bool = True) -> Smile:
+    network = Smile(B, R, scale, channels=8, attention=attention)
     if trained:  # as far from where it starts as training may get
         with torch.no_grad():
             for parameter in network.parameters():
@@ -117,9 +117,8 @@ def test_guidance() -> None:
 @pytest.mark.parametrize("scale", [2, 3])
 def test_tiles(scale: int) -> None:
     r"""Tests that a tile with its surroundings gives what the whole image gives there."""
-    network, (pixels, a, a_hr) = make_network(scale), make_inputs(20, 18, scale)
+    network, (pixels, a, a_hr) = make_network(scale, attention=False), make_inputs(20, 18, scale)
     whole = network(pixels, a, a_hr)
-    statistics = network.statistics(pixels)
 
     # Four blocks, one after the other, see four pixels to each side
     margin, (top, left, h, w) = 4, (4, 2, 14, 14)
@@ -127,15 +126,22 @@ def test_tiles(scale: int) -> None:
         (..., slice(k * top, k * (top + h)), slice(k * left, k * (left + w))) for k in (1, scale)
     )
     inside, inside_hr = ((..., *2 * [slice(k * margin, -k * margin)]) for k in (1, scale))
-    part = network(pixels[tile], a[tile], a_hr[tile_hr], statistics)
+    part = network(pixels[tile], a[tile], a_hr[tile_hr])
     torch.testing.assert_close(part[0][inside], whole[0][tile][inside])
     torch.testing.assert_close(part[1][inside_hr], whole[1][tile_hr][inside_hr])
 
-    # Fewer pixels, or sums of its own, and they would not agree
-    border = (..., *2 * [slice(margin - 1, 1 - margin)])
-    assert (part[0][border] - whole[0][tile][border]).abs().max() > 1e-4
-    part = network(pixels[tile], a[tile], a_hr[tile_hr])
-    assert (part[0][inside] - whole[0][tile][inside]).abs().max() > 1e-4
+    # The SR branch sees as far, the unmixing branch one less
+    for k, (output, expected, where) in enumerate(zip(part, whole, (tile, tile_hr), strict=True)):
+        cut = (3, scale * 4)[k] - 1
+        border = (..., *2 * [slice(cut, -cut)])
+        assert (output[border] - expected[where][border]).abs().max() > 1e-6
+
+    # With attention they would not agree, for it sums over the image
+    network = make_network(scale)
+    difference = (
+        network(pixels[tile], a[tile], a_hr[tile_hr])[0] - network(pixels, a, a_hr)[0][tile]
+    )
+    assert difference[inside].abs().max() > 1e-4
 
 
 @torch.no_grad()
@@ -167,33 +173,9 @@ def test_attention() -> None:
     torch.testing.assert_close(attention(x, guide), expected)
 
 
-@torch.no_grad()
-def test_statistics() -> None:
-    attention = CrossAttention(8)
-    x, guide = torch.randn(2, 1, 8, 7, 9)
-    whole = attention.statistics(x, guide)
-    assert [tuple(s.shape) for s in whole] == [(4, 2, 2), (4, 2), (4, 2)]
-
-    # Sums of tiles add up
-    tiles = [
-        attention.statistics(x[..., rows, cols], guide[..., rows, cols])
-        for rows in (slice(0, 3), slice(3, 7))
-        for cols in (slice(0, 5), slice(5, 9))
-    ]
-    for parts, total in zip(zip(*tiles, strict=True), whole, strict=True):
-        torch.testing.assert_close(sum(parts), total)
-
-    # They are all that the attention knows of other pixels
-    for parameter in attention.out.parameters():
-        parameter.add_(torch.randn_like(parameter))
-    expected = attention(x, guide)[..., :3, :5]
-    part = attention(x[..., :3, :5], guide[..., :3, :5], whole)
-    torch.testing.assert_close(part, expected)
-
-
 def test_without_shared_encoder() -> None:
-    r"""Tests that no gradient of a task reaches the other's stem, but by way of attention."""
-    network = Smile(B, R, channels=8, without="shared encoder")
+    r"""Tests that no gradient of a task reaches the other's stem."""
+    network = Smile(B, R, channels=8, attention=True, without="shared encoder")
     for head in (network.head, network.head_hr):
         torch.nn.init.normal_(head.weight)
     stems = [network.stem.weight, network.encoder_sr[0].weight]
@@ -203,7 +185,7 @@ def test_without_shared_encoder() -> None:
         assert not gradients[1 - own].any()
 
     # With it, both reach the one there is
-    full = Smile(B, R, channels=8)
+    full = Smile(B, R, channels=8, attention=True)
     for head in (full.head, full.head_hr):
         torch.nn.init.normal_(head.weight)
     for output in full(*make_inputs(6, 6)):
@@ -213,12 +195,17 @@ def test_without_shared_encoder() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("part", ["branches", "attention"])
-def test_without_a_part(part: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"attention": True, "without": "branches"}, ("unmixing.", "sr.")),
+        ({"attention": False}, ("to_unmixing.", "to_sr.")),
+    ],
+)
+def test_without_a_part(options: dict, names: tuple[str, ...]) -> None:
     full = make_network()
-    names = {"branches": ("unmixing.", "sr."), "attention": ("to_unmixing.", "to_sr.")}[part]
     rest = {k: v for k, v in full.state_dict().items() if not k.startswith(names)}
-    network = Smile(B, R, channels=8, without=part)
+    network = Smile(B, R, channels=8, **options)
     network.load_state_dict(rest)  # neither more nor less
 
     # The full network with that part as the identity
@@ -248,7 +235,7 @@ def test_without_anchoring() -> None:
 
 def test_channels() -> None:
     with pytest.raises(ValueError, match="multiple of 4, got 6"):
-        Smile(10, 3, channels=6)
+        Smile(10, 3, channels=6, attention=True)
 
 
 def test_shared_parameters() -> None:

@@ -24,7 +24,7 @@ B, R = 6, 3
 
 
 def make_network(channels: int = 8, scale: int = 2) -> Smile:
-    network = Smile(B, R, scale, channels)
+    network = Smile(B, R, scale, channels, attention=True)
     with torch.no_grad():  # as far from where it starts as training may get
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -274,7 +274,7 @@ def test_snapshots() -> None:
 
 @pytest.mark.parametrize(("channels", "scale"), [(8, 2), (32, 3)])
 def test_costs(channels: int, scale: int) -> None:
-    network, pixels = Smile(B, R, scale, channels), make_pixels()
+    network, pixels = Smile(B, R, scale, channels, attention=True), make_pixels()
     table = costs(network, pixels, repeats=3)
     assert [*table.index] == [name for name, _ in network.named_children()]
 
@@ -311,7 +311,7 @@ def test_costs(channels: int, scale: int) -> None:
 
 
 def test_seconds() -> None:
-    network, pixels = Smile(B, R, 2, 32), make_pixels(48, 48)
+    network, pixels = Smile(B, R, 2, 32, attention=True), make_pixels(48, 48)
     seconds = costs(network, pixels, repeats=5)["seconds"]
 
     # Sixty times the operations of the head take longer

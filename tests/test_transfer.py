@@ -102,7 +102,6 @@ def test_narrow() -> None:
     row = narrow("synthetic", 4, seed=0, restarts=3, steps=30)
     B, R, C = 180, 4, 4
     block = (9 * C + C) + C + (C * 2 * C + 2 * C) + (2 * C * C + C)
-    attention = 4 * (C * C + C) + 4
     heads = (C * R + R) + (C * 4 * R + 4 * R)
-    assert row["parameters"] == (B + R + 1) * C + C + 5 * block + 2 * attention + heads
+    assert row["parameters"] == (B + R + 1) * C + C + 5 * block + heads
     assert row["lr"] < 0.02

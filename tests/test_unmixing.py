@@ -364,7 +364,7 @@ def test_guidance(scene: Scene) -> None:
 def test_guidance_reaches_unmixing(scene: Scene) -> None:
     r"""Tests, in a network that `unmix` has trained, that the LR head listens to the SR branch."""
     y = degrade(scene.image, 2)
-    settings = Settings(steps=60, learning_rate=1e-2, channels=8)
+    settings = Settings(steps=60, learning_rate=1e-2, channels=8, attention=True)
     u = unmix(y, scene.M, mode="supervised", hr=scene.image, settings=settings)
     network = u.build_network()
     inputs = features(Level(y / y.norm(dim=0).mean(), u.a, u.brightness)), u.a[None], u.a_hr[None]
