@@ -4,7 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from hypothesis import HealthCheck, given, settings
+from damage import damaging
+from hypothesis import given
 from hypothesis import strategies as st
 from pathlib import Path
 from typing import Any
@@ -210,11 +211,7 @@ def test_missing(tmp_path: Path) -> None:
         open_image(path.with_suffix(".img"))
 
 
-@settings(
-    max_examples=300,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@damaging(300)
 @given(st.data())
 def test_any(tmp_path: Path, data: st.DataObject) -> None:
     r"""Tests that a changed header or data give an image or a ValueError."""

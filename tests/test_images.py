@@ -8,7 +8,8 @@ import scipy.io
 import torch
 import zipfile
 
-from hypothesis import HealthCheck, given, settings
+from damage import damage, damaging
+from hypothesis import given
 from hypothesis import strategies as st
 from pathlib import Path
 from typing import Any
@@ -288,11 +289,7 @@ def test_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".mat", ".tif"])
-@settings(
-    max_examples=120,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@damaging(120)
 @given(data=st.data())
 def test_any(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
     r"""Tests that a damaged file gives an image or a ValueError."""
@@ -306,10 +303,7 @@ def test_any(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
             scipy.io.savemat(whole, {"y": CUBE, "wavelengths": NM}, do_compression=True)
         else:
             write_geotiff(whole, compress="deflate")
-    content = bytearray(whole.read_bytes())
-    for _ in range(data.draw(st.integers(0, 5))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(content[: data.draw(st.just(None) | st.integers(0, len(content)))])
+    path.write_bytes(damage(whole.read_bytes(), data))
     try:
         image = images.open_image(path)
     except ValueError as error:

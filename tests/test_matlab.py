@@ -6,7 +6,8 @@ import scipy.io
 import struct
 import zlib
 
-from hypothesis import HealthCheck, given, settings
+from damage import damage, damaging
+from hypothesis import given
 from hypothesis import strategies as st
 from pathlib import Path
 
@@ -100,11 +101,7 @@ def test_bad_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@settings(
-    max_examples=400,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@damaging(400)
 @given(data=st.data())
 def test_any(tmp_path: Path, compressed: bool, data: st.DataObject) -> None:
     r"""Tests that a damaged file gives arrays or a ValueError."""
@@ -113,10 +110,7 @@ def test_any(tmp_path: Path, compressed: bool, data: st.DataObject) -> None:
         scipy.io.savemat(
             whole, {"y": np.ones((2, 3)), "c": np.array([[1j]])}, do_compression=compressed
         )
-    content = bytearray(whole.read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(124, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(content[: data.draw(st.just(None) | st.integers(0, len(content)))])
+    path.write_bytes(damage(whole.read_bytes(), data, changes=3, first=124))
     try:
         arrays = read_arrays(path)
     except ValueError:

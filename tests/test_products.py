@@ -3,7 +3,8 @@ r"""Tests for the smile_core.products module."""
 import numpy as np
 import pytest
 
-from hypothesis import HealthCheck, given, settings
+from damage import damage, damaging
+from hypothesis import given
 from hypothesis import strategies as st
 from pathlib import Path
 from typing import Any
@@ -222,21 +223,14 @@ def test_classic(tmp_path: Path) -> None:
         open_image(path)
 
 
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@damaging(150)
 @given(st.data())
 def test_any(tmp_path: Path, data: st.DataObject) -> None:
     r"""Tests that a damaged file gives an image or a ValueError."""
     path, whole = tmp_path / "PRS_L2D_STD.he5", tmp_path / "whole.he5"
     if not whole.exists():
         write_prisma(whole)
-    content = bytearray(whole.read_bytes())
-    for _ in range(data.draw(st.integers(0, 8))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    path.write_bytes(damage(whole.read_bytes(), data, changes=8))
     try:
         image = open_image(path)
     except ValueError as error:
