@@ -1,12 +1,12 @@
 r"""Experiments on what carries over: from one scene to another, from one date to the next.
 
 Three ways to unmix a scene are compared. *Anew* knows nothing of others. *Applied* is
-`smile_core.apply`: endmembers and network of another scene, nothing learned. *Adapted* starts from
-them, `smile_core.unmix` with `start`, and trains for a few steps. And how small the network may be
-is measured by its width.
+`smile_core.apply`: endmembers and network of another scene, or of several, nothing learned.
+*Adapted* starts from them, `smile_core.unmix` with `start`, and trains for a few steps. And how
+small the network may be is measured by its width.
 """
 
-__all__ = ["SOURCES", "carry", "draw_dates", "follow", "narrow"]
+__all__ = ["SOURCES", "carry", "draw_dates", "draw_places", "follow", "gather", "narrow"]
 
 import numpy as np
 import time
@@ -78,6 +78,69 @@ def carry(
         row |= {f"{name}.{key}": value for key, value in found.items()}
 
     return row
+
+
+def draw_places(number: int, size: int = 48, R: int = 4, *, seed: int = 0) -> list[Scene]:
+    r"""Draws synthetic scenes of one flight: the same materials in other places.
+
+    Abundances, brightness, variation of the materials by 3 % and noise at 30 dB are drawn anew for
+    each place.
+
+    Args:
+        number: The number of places.
+        size: The number of rows and columns.
+        R: The number of endmembers.
+        seed: The seed.
+
+    Returns:
+        The scenes, with the truth as their reference.
+    """
+    seeds = [1000 * seed + k for k in range(number)]
+    first, *others = (synthetic(size, R, seed=k) for k in seeds)
+    places = [first, *(replace(other, M=first.M, materials=first.materials) for other in others)]
+
+    return [
+        replace(scene, name=f"place {k}", image=vary(scene, 0.03, 30.0, seed=seeds[k]))
+        for k, scene in enumerate(places)
+    ]
+
+
+def gather(
+    *,
+    number: int,
+    seed: int,
+    scale: int = 2,
+    size: int = 48,
+    restarts: int = Settings.restarts,
+    steps: int = Settings.steps,
+    device: str = "auto",
+) -> dict[str, Any]:
+    r"""Learns on several scenes of one flight, side by side, and unmixes another one.
+
+    Args:
+        number: The number of scenes to learn on; 0 to unmix the other one anew.
+        seed: The seed of scenes and fits. The scene to unmix is the same whatever the number.
+        scale: The scale factor.
+        size: The number of rows and columns at HR.
+        restarts: The number of restarts of the archetypes.
+        steps: The number of training steps.
+        device: The device.
+
+    Returns:
+        The errors `sad` in radians, `lr` and `hr`; the `seconds` of what is done once the others
+        are known.
+    """
+    settings = Settings(restarts=restarts, steps=steps)
+    options: dict[str, Any] = {"scale": scale, "seed": seed, "device": device}
+    scene, *others = draw_places(number + 1, size, seed=seed)
+    y = degrade(scene.image, scale)
+    if others:
+        known = torch.cat([degrade(other.image, scale) for other in others], dim=2)
+        result = apply(unmix(known, scene.R, settings=settings, **options), y)
+    else:
+        result = unmix(y, scene.R, settings=settings, **options)
+
+    return errors(result, scene) | {"seconds": result.seconds["total"]}
 
 
 def draw_dates(number: int, size: int = 48, R: int = 4, *, seed: int = 0) -> list[Scene]:

@@ -6,7 +6,7 @@ import torch
 
 from smile_core import Settings, scenes, unmix
 from smile_core.metrics import match
-from smile_core.transfer import carry, draw_dates, follow, narrow
+from smile_core.transfer import carry, draw_dates, draw_places, follow, gather, narrow
 
 QUICK = {"restarts": 3, "steps": 20}
 
@@ -26,6 +26,27 @@ def test_dates() -> None:
     error = (middle.image - mixed).norm() / mixed.norm()
     assert 0.5 * math.hypot(0.03, 10**-1.5) < float(error) < 1.1 * math.hypot(0.03, 10**-1.5)
     assert torch.equal(draw_dates(5, 16, 3, seed=1)[2].image, middle.image)
+
+
+def test_places() -> None:
+    r"""Tests that materials are those of the first place, and nothing else is."""
+    first, second = places = draw_places(2, 16, 3, seed=1)
+    assert torch.equal(second.M, first.M)
+    assert float((second.a - first.a).abs().mean()) > 0.1
+    assert float((second.brightness - first.brightness).abs().mean()) > 0.01
+    for place in places:
+        mixed = torch.einsum("br,rhw->bhw", place.M, place.a) * place.brightness
+        assert 0.02 < float((place.image - mixed).norm() / mixed.norm()) < 0.06
+    # More places leave the first ones as they are
+    for place, same in zip(places, draw_places(3, 16, 3, seed=1), strict=False):
+        assert torch.equal(place.image, same.image)
+
+
+def test_gather() -> None:
+    r"""Tests that others teach what they hold, and are not the scene itself."""
+    anew, applied = (gather(number=n, seed=1, size=32, restarts=8, steps=20) for n in (0, 2))
+    assert applied["lr"] < 0.06 and applied["seconds"] < anew["seconds"]
+    assert applied["lr"] != anew["lr"] and applied["sad"] != anew["sad"]
 
 
 def test_start_keeps_the_order() -> None:
