@@ -79,9 +79,9 @@ def find_endmembers(
     evidence = weigh(fine, R, given)
     plain = evidence.fixed if given is None else given
     if plain is None:
-        # An audition, with a quarter of the restarts and half of the rounds
+        # An audition, with half of the rounds; with fewer restarts, either side may lose by chance
         restarts, rounds = options.get("restarts", 48), options.get("rounds", 100)
-        few = {"restarts": -(-restarts // 4), "rounds": -(-rounds // 2), "progress": None}
+        few = {"restarts": min(restarts, 12), "rounds": -(-rounds // 2), "progress": None}
         M, M_plain = (
             archetypes(pixels, R, normalised=normalised, **options | few).M.cpu()
             for normalised in (True, False)
