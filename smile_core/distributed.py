@@ -59,8 +59,8 @@ def compute(
         function: The function, at the top of a module, for workers to import it.
         tasks: The arguments of each call, by a key.
         client: The client of a cluster; if `None`, tasks are done here, one after the other.
-        lost: The result of a task that one worker after the other has died of; if `None`, that is
-            an error.
+        lost: The result of a task that one worker after the other has died of, at last while it
+            was alone; if `None`, that is an error.
 
     Yields:
         The key and the result of each task, as they come. Few are under way at a time, so that
@@ -92,9 +92,17 @@ def compute(
     try:
         for _ in range(limit):
             submit()
+        suspects = []
         for future in running:
             submit()
+            key = keys.pop(future)
+            if isinstance(future.exception(), KilledWorker):
+                suspects.append(key)  # it, or one that was on the same workers
+            else:
+                yield key, future.result()
+        for key in suspects:
+            future = client.submit(function, *tasks[key], pure=False)
             is_lost = lost is not None and isinstance(future.exception(), KilledWorker)
-            yield keys.pop(future), lost if is_lost else future.result()
+            yield key, lost if is_lost else future.result()
     finally:
         client.cancel(list(keys))
