@@ -37,8 +37,8 @@ readme: bool = False  # also write the figure of the README
 import smile_core
 
 from smile_core import metrics, plot, scenes
-from smile_core.experiments import fit, reference
 from smile_core.record import Record
+from smile_core.studies.experiments import fit, reference
 from smile_core.unmixing import find_device
 
 plot.use_style()

@@ -39,9 +39,9 @@ from IPython.display import display
 
 from smile_core import browse, plot, scenes
 from smile_core.degradation import degrade
-from smile_core.experiments import reference
 from smile_core.mixing import unit, unmix_pixels
 from smile_core.record import Record
+from smile_core.studies.experiments import reference
 
 plot.use_style()
 record = Record("02_scenes", figures, seed=seed)

@@ -40,9 +40,9 @@ from scipy.spatial import ConvexHull
 
 from smile_core import plot, scenes
 from smile_core.degradation import degrade
-from smile_core.experiments import reference
 from smile_core.mixing import unit, unmix_pixels
 from smile_core.record import Record
+from smile_core.studies.experiments import reference
 from smile_core.theorems import families, pictures, relationship
 from smile_core.theorems.errors import light_error
 from smile_core.theorems.hypotheses import bring_down, weights

@@ -38,10 +38,10 @@ import torch
 
 from smile_core import plot, scenes
 from smile_core.degradation import degrade, upsample
-from smile_core.experiments import reference
 from smile_core.lifting import interpolate, lift
 from smile_core.mixing import fcls, unit, unmix_pixels
 from smile_core.record import Record
+from smile_core.studies.experiments import reference
 from smile_core.theorems import blending, existence, families, pictures
 
 plot.use_style()

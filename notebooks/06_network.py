@@ -40,13 +40,13 @@ import torch
 
 from smile_core import Settings, plot, scenes
 from smile_core.degradation import degrade
-from smile_core.diagram import SIZE, diagram
-from smile_core.experiments import fit, reference
 from smile_core.mixing import unit, unmix_pixels
 from smile_core.network import Smile
 from smile_core.objective import Level, features, make_pairs
 from smile_core.record import Record
-from smile_core.representation import (
+from smile_core.studies.diagram import SIZE, diagram
+from smile_core.studies.experiments import fit, reference
+from smile_core.studies.representation import (
     attention,
     blocks,
     cka,

@@ -49,14 +49,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from smile_core import plot, plot_factors, scenes
+from smile_core import plot, scenes
 from smile_core.counting import estimate_endmembers, hysime
-from smile_core.factors import CENTRE, SOURCES, around, by_factor, gains, recover, restore
 from smile_core.record import Record
-from smile_core.statistics import summarise
-from smile_core.study import study
+from smile_core.studies import plot_factors
+from smile_core.studies.factors import CENTRE, SOURCES, around, by_factor, gains, recover, restore
+from smile_core.studies.statistics import summarise
+from smile_core.studies.study import study
+from smile_core.studies.variability import count
 from smile_core.unmixing import find_device
-from smile_core.variability import count
 
 plot.use_style()
 record = Record("07_synthetic", figures, seed=0, device=find_device(device))

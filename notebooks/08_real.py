@@ -36,8 +36,8 @@ import pandas as pd
 import seaborn as sns
 
 from smile_core import Settings, metrics, plot, scenes
-from smile_core.experiments import fit, native, reference
 from smile_core.record import Record
+from smile_core.studies.experiments import fit, native, reference
 from smile_core.unmixing import find_device
 
 plot.use_style()

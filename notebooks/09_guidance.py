@@ -41,9 +41,9 @@ import seaborn as sns
 
 from smile_core import Settings, plot, scenes
 from smile_core.degradation import degrade
-from smile_core.experiments import fit, guidance, reference
 from smile_core.metrics import match
 from smile_core.record import Record
+from smile_core.studies.experiments import fit, guidance, reference
 from smile_core.unmixing import find_device
 
 plot.use_style()

@@ -47,12 +47,12 @@ import torch
 from smile_core import Settings, plot, scenes
 from smile_core.affinity import cosine, gate
 from smile_core.degradation import degrade
-from smile_core.experiments import fit, reference, start, sweep
 from smile_core.guidance import bring_up, factors_of, learn, material
 from smile_core.metrics import armse, match
 from smile_core.network import Smile
 from smile_core.objective import losses, train
 from smile_core.record import Record
+from smile_core.studies.experiments import fit, reference, start, sweep
 from smile_core.unmixing import find_device
 
 plot.use_style()

@@ -47,8 +47,8 @@ import torch
 from smile_core import Settings, plot, scenes
 from smile_core.accessible import SAFETY, alternate, energy, lipschitz, modulus, solve
 from smile_core.degradation import degrade
-from smile_core.rates import accuracy, begin, conditioning, descent, pose
 from smile_core.record import Record
+from smile_core.studies.rates import accuracy, begin, conditioning, descent, pose
 from smile_core.theorems import accessibility, convergence
 from smile_core.unmixing import find_device
 

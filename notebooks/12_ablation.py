@@ -42,10 +42,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from smile_core import plot
-from smile_core.ablation import CHANGES, SOURCES, ablate, plan, worth
 from smile_core.parts import PARTS
 from smile_core.record import Record
-from smile_core.study import study
+from smile_core.studies.ablation import CHANGES, SOURCES, ablate, plan, worth
+from smile_core.studies.study import study
 from smile_core.unmixing import find_device
 
 plot.use_style()

@@ -40,11 +40,18 @@ figures: str = "../figures/quick"  # folder of figures and numbers
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from smile_core import plot, plot_tables
-from smile_core.comparison import SMILE, compare, estimate, place, plan, sources
+from smile_core import plot
 from smile_core.record import Record
-from smile_core.statistics import against, critical_difference, friedman, mean_ranks, summarise
-from smile_core.study import study
+from smile_core.studies import plot_tables
+from smile_core.studies.comparison import SMILE, compare, estimate, place, plan, sources
+from smile_core.studies.statistics import (
+    against,
+    critical_difference,
+    friedman,
+    mean_ranks,
+    summarise,
+)
+from smile_core.studies.study import study
 from smile_core.unmixing import find_device
 
 plot.use_style()

@@ -47,11 +47,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from smile_core import machine, plot, plot_scaling, scaling
+from smile_core import plot
 from smile_core.record import Record
-from smile_core.scaling import STAGES, Size, exponents, slope
-from smile_core.study import study
-from smile_core.tiling import SOURCES, tiled
+from smile_core.studies import machine, plot_scaling, scaling
+from smile_core.studies.scaling import STAGES, Size, exponents, slope
+from smile_core.studies.study import study
+from smile_core.studies.tiling import SOURCES, tiled
 from smile_core.unmixing import find_device
 
 plot.use_style()

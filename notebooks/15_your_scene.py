@@ -51,12 +51,12 @@ import spectral.io.envi as envi
 from pathlib import Path
 
 from smile_core import Settings, plot, scenes
-from smile_core.experiments import fit
-from smile_core.image import WATER_VAPOUR, prepare
-from smile_core.library import name_endmembers, read_library
+from smile_core.files.image import WATER_VAPOUR, prepare
+from smile_core.files.library import name_endmembers, read_library
+from smile_core.files.writing import write_maps, write_spectra
 from smile_core.record import Record
+from smile_core.studies.experiments import fit
 from smile_core.unmixing import find_device
-from smile_core.writing import write_maps, write_spectra
 
 plot.use_style()
 record = Record("15_your_scene", figures, seed=seed, device=find_device(device))

@@ -45,8 +45,8 @@ import pandas as pd
 
 from smile_core import plot
 from smile_core.record import Record
-from smile_core.study import study
-from smile_core.transfer import SOURCES, carry, follow, gather, narrow
+from smile_core.studies.study import study
+from smile_core.studies.transfer import SOURCES, carry, follow, gather, narrow
 from smile_core.unmixing import LIGHT, find_device
 
 plot.use_style()

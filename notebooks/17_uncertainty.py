@@ -42,9 +42,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from smile_core import Settings, metrics, plot, scenes
-from smile_core.calibration import LEVELS, PARTLY, SETTINGS, SOURCES, cover, covered, truth
 from smile_core.record import Record
-from smile_core.study import study
+from smile_core.studies.calibration import LEVELS, PARTLY, SETTINGS, SOURCES, cover, covered, truth
+from smile_core.studies.study import study
 from smile_core.uncertainty import FACTOR, ensemble
 from smile_core.unmixing import find_device
 

@@ -33,8 +33,8 @@ figures: str = "../figures/quick"  # folder of figures and numbers
 
 # %%
 from smile_core import Settings, metrics, plot, scenes
-from smile_core.experiments import fit, reference
 from smile_core.record import Record
+from smile_core.studies.experiments import fit, reference
 
 plot.use_style()
 record = Record("NN_name", figures, seed=seed)

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from .application import apply
 from .checks import DeadPixelsWarning, check_memory, warn_of_dead
 from .distributed import compute
-from .image import Image, Sliced
+from .files.image import Image, Sliced
 from .mapped import Mapped
 from .mixing import Convention
 from .progress import Progress, bars

@@ -1,7 +1,8 @@
 r"""Parts of the method that can be left out, one at a time, to see what each is worth.
 
-`Settings(without="branches")` unmixes without that part; `ablate` of `smile_core.ablation` and
-its notebook measure what follows. What takes the place of a part is the plainest thing that works.
+`Settings(without="branches")` unmixes without that part; `ablate` of `smile_core.studies.ablation`
+and its notebook measure what follows. What takes the place of a part is the plainest thing that
+works.
 """
 
 __all__ = ["PARTS"]

@@ -25,7 +25,7 @@ from importlib.metadata import version
 from typing import Any
 
 from .data import FILES, HOW_TO_GET, DataUnavailableError, download, downloadable, find, read
-from .images import open_image
+from .files.images import open_image
 from .scene import Scene, float32
 from .synthetic import add_noise, synthetic
 

@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from .image import Image, Sliced, prepare
-from .images import open_image
+from .files.image import Image, Sliced, prepare
+from .files.images import open_image
+from .files.layouts import need
+from .files.library import name_endmembers, read_library
+from .files.writing import write_maps, write_spectra
 from .large import unmix_large
-from .layouts import need
-from .library import name_endmembers, read_library
 from .result import Unmixing
 from .scene import float32
 from .unmixing import unmix
-from .writing import write_maps, write_spectra
 
 #: The ending of maps in each format, and the package that writes it.
 FORMATS = {"envi": (".hdr", "spectral.io.envi"), "geotiff": (".tif", "rasterio")}
@@ -53,14 +53,15 @@ def unmix_file(
     r"""Unmixes the image of a file, and writes what comes out.
 
     Args:
-        path: The path of the image, see `smile_core.images`.
+        path: The path of the image, see `smile_core.files.images`.
         endmembers: Their number, or "auto" to estimate it.
         output: The folder of the results: `result.npz`, which `Unmixing.load` reads, or, of a
             large image, the folder `result`, which `smile_core.load_large` reads; maps of the
             abundances at both resolutions, where the image lies; `endmembers.csv`; `names.csv`,
             if there is a library; `result.png`; and `summary.json`.
         format: The format of the maps; GeoTIFF for GeoTIFF and ENVI for others if `None`.
-        library: Spectra to compare the endmembers with, see `smile_core.library.read_library`.
+        library: Spectra to compare the endmembers with, see
+            `smile_core.files.library.read_library`.
         size: The most rows and columns to unmix, around the centre; all if `None`.
         variable: The name of the image in a file of several arrays.
         axis: The axis of the bands in a file that does not say it.

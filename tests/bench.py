@@ -22,8 +22,8 @@ CACHE = tempfile.TemporaryDirectory()
 os.environ["SMILE_CACHE"] = CACHE.name
 
 from smile_core import scenes  # noqa: E402
-from smile_core.experiments import guidance, native  # noqa: E402
 from smile_core.mixing import fcls, gap  # noqa: E402
+from smile_core.studies.experiments import guidance, native  # noqa: E402
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from smile_core import scenes, unmix
 from smile_core.archetypes import _start, archetypes, candidates
-from smile_core.machine import measure
 from smile_core.mixing import fcls, gap, unit
-from smile_core.scaling import Size, scene, slope
+from smile_core.studies.machine import measure
+from smile_core.studies.scaling import Size, scene, slope
 
 
 def main() -> None:

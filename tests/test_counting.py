@@ -8,8 +8,8 @@ from itertools import product
 from torch import Tensor
 
 from smile_core.counting import estimate_endmembers, hysime
+from smile_core.studies.variability import count, vary
 from smile_core.synthetic import synthetic
-from smile_core.variability import count, vary
 
 
 def mix(R: int, B: int = 30, size: int = 16, *, brightness: bool = True) -> Tensor:

@@ -14,7 +14,7 @@ from smile_core.endmembers import Endmembers, decide, find_endmembers
 from smile_core.metrics import armse, match
 from smile_core.mixing import unit, unmix_pixels
 from smile_core.scenes import Scene
-from smile_core.variability import vary
+from smile_core.studies.variability import vary
 
 FEW = {"restarts": 6, "rounds": 40}
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from smile_core import scenes
 from smile_core.evidence import STRUCTURE, Evidence, weigh
-from smile_core.variability import vary
+from smile_core.studies.variability import vary
 
 
 def pixels_of(R: int, brightness: str, purity: float = 1.0) -> Tensor:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from smile_core import Settings, checks, large, scenes, unmix
 from smile_core.distributed import connect
-from smile_core.image import prepare
+from smile_core.files.image import prepare
 from smile_core.large import load_large, unmix_large
 
 QUICK = Settings(restarts=3, rounds=10, steps=10)

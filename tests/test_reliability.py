@@ -25,7 +25,7 @@ from pathlib import Path
 from smile_core import Unmixing, apply, scenes, unmix
 from smile_core.bootstrap import ROOT
 from smile_core.large import load_large, unmix_large
-from smile_core.study import study
+from smile_core.studies.study import study
 
 SOAK = int(os.environ.get("SMILE_SOAK", "0"))
 INPUTS, KILLS, REPEATS = (40 * SOAK, SOAK, 20) if SOAK else (200, 1, 2)

@@ -23,8 +23,8 @@ from smile_core.mixing import convert, fcls, project_simplex, unit, unmix_pixels
 from smile_core.objective import Level, features
 from smile_core.result import Unmixing
 from smile_core.scenes import Scene
+from smile_core.studies.variability import vary
 from smile_core.unmixing import Settings, unmix
-from smile_core.variability import vary
 
 TINY = Settings(restarts=4, rounds=20, steps=20, channels=8)
 MODES = ("single", "self", "partial", "supervised")

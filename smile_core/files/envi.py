@@ -75,7 +75,9 @@ def read_image(header: Path, data: Path) -> Image:
     """
     fields = _read_header(header)
     if fields.get("file type", "").lower() == LIBRARY:
-        raise ValueError("It is a library of spectra: smile_core.library.read_library reads it.")
+        raise ValueError(
+            "It is a library of spectra: smile_core.files.library.read_library reads it."
+        )
     pixels = _map(fields, data)
 
     nm, names = _numbers(fields, "wavelength"), _texts(fields, "band names")

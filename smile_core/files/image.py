@@ -27,7 +27,7 @@ from functools import cached_property
 from pathlib import Path
 from torch import Tensor
 
-from .scene import Scene, find_corner, float32
+from ..scene import Scene, find_corner, float32
 
 #: Windows in nanometres whose bands are left out.
 WATER_VAPOUR = ((1340.0, 1445.0), (1790.0, 1955.0), (2450.0, math.inf))

@@ -5,7 +5,7 @@ format   file                             what is read
 ======== ================================ =====================================================
 ENVI     `.hdr`, or the data beside it    pixels, wavelengths, scale factor, bad bands, map
 GeoTIFF  `.tif`, `.tiff`                  the same; of EnMAP's, `METADATA.XML` beside it as well
-HDF5     `.nc`, `.h5`, `.hdf5`, `.he5`    see `smile_core.products`: EMIT, PRISMA and others
+HDF5     `.nc`, `.h5`, `.hdf5`, `.he5`    see `smile_core.files.products`: EMIT, PRISMA and others
 MATLAB   `.mat` of version 5 to 7.3       an array of three axes, and wavelengths if so named
 NumPy    `.npy`, `.npz`                   the same
 ======== ================================ =====================================================
@@ -51,7 +51,7 @@ def open_image(
     axis: int | None = None,
     wavelengths: ArrayLike | None = None,
 ) -> Image:
-    r"""Opens an image. `smile_core.image.prepare` makes of it what can be unmixed.
+    r"""Opens an image. `smile_core.files.image.prepare` makes of it what can be unmixed.
 
     Args:
         path: The path of the file, see above for the formats. Of ENVI, that of the header or that
@@ -96,7 +96,9 @@ def _open(
     elif suffix in (".tif", ".tiff"):
         image = _read_geotiff(path)
     elif suffix == ".sli":
-        raise ValueError("It is a library of spectra: smile_core.library.read_library reads it.")
+        raise ValueError(
+            "It is a library of spectra: smile_core.files.library.read_library reads it."
+        )
     else:
         image = read_image(*find_pair(path))
 

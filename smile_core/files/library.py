@@ -20,11 +20,11 @@ from numpy.typing import ArrayLike
 from pathlib import Path
 from torch import Tensor
 
-from .data import download, find
+from ..data import download, find
+from ..metrics import angle
 from .envi import find_pair, read_spectra
 from .layouts import in_nanometres
 from .matlab import read_arrays
-from .metrics import angle
 
 # Wavelengths in nanometres that are the same but for rounding
 TOUCH = 0.01

@@ -73,7 +73,7 @@ def read_product(
         path: The path of the file.
         variable: The name of the image, with those of the groups that it is in; if `None`, that
             of the only array of three axes.
-        axis: The axis of the bands, see `smile_core.layouts.bands_first`.
+        axis: The axis of the bands, see `smile_core.files.layouts.bands_first`.
         wavelengths: The band centres in nanometres, where the file does not name them.
         matlab: Whether axes are reversed.
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from torch import Tensor
 from typing import Any, Literal
 
-from .degradation import enlarge
+from ..degradation import enlarge
+from ..record import replacing
+from ..result import Unmixing
 from .envi import describe_place
 from .image import Image, Place
 from .layouts import need
-from .record import replacing
-from .result import Unmixing
 
 #: What stands for no data, in dead pixels.
 NO_DATA = -9999.0
@@ -91,7 +91,7 @@ def write_spectra(
         path: The path of the file, ending in `.csv`, or in `.sli`, beside which comes a header.
         M: The endmembers, with shape (B, R).
         image: The image that was unmixed.
-        bands: The index in the image of each band of `M`, see `smile_core.image.Prepared`.
+        bands: The index in the image of each band of `M`, see `smile_core.files.image.Prepared`.
         names: The names of the endmembers, "endmember 1" and so on if `None`.
 
     Returns:

@@ -1,8 +1,8 @@
 r"""Ablation: one part of the method left out, or another put in.
 
 The scene is brought down, unmixed, and is itself what the result is compared with, as in
-`smile_core.experiments.guidance`. Everything else being equal, the seed included, an error of what
-is left of the method is paired with that of the whole: their difference is what the part is worth.
+`smile_core.studies.experiments.guidance`. Everything else being equal, the seed included, an error
+with a change is paired with that of the method as it is: their difference is what the change does.
 """
 
 __all__ = ["CHANGES", "SOURCES", "ablate", "plan", "worth"]
@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from .degradation import degrade
+from ..degradation import degrade
+from ..parts import PARTS
+from ..scenes import load
+from ..synthetic import synthetic
+from ..unmixing import Settings, unmix
+from ..weighting import WEIGHTINGS
 from .experiments import METHOD, errors
-from .parts import PARTS
-from .scenes import load
 from .statistics import interval
-from .synthetic import synthetic
-from .unmixing import Settings, unmix
-from .weighting import WEIGHTINGS
 
 #: The modules that an ablation depends on.
-SOURCES = (*METHOD, "experiments", "metrics", "scene", "scenes", "synthetic")
+SOURCES = (*METHOD, "studies.experiments", "metrics", "scene", "scenes", "synthetic")
 
 #: What can be changed: a part left out, attention put in, or another weighting of the tasks.
 CHANGES = (*PARTS, "attention", *WEIGHTINGS[1:])

@@ -15,19 +15,27 @@ from statistics import NormalDist
 from torch import Tensor
 from typing import Any
 
+from ..metrics import match
+from ..mixing import unit
+from ..scene import Scene
+from ..scenes import load
+from ..synthetic import synthetic
+from ..uncertainty import Spread, ensemble
+from ..unmixing import Settings
 from .experiments import METHOD, reference
-from .metrics import match
-from .mixing import unit
-from .scene import Scene
-from .scenes import load
-from .synthetic import synthetic
-from .uncertainty import Spread, ensemble
-from .unmixing import Settings
 from .variability import vary
 
 #: The modules that this experiment depends on.
-SOURCES = (*METHOD, "experiments", "metrics", "scene", "scenes", "synthetic", "uncertainty")
-SOURCES += ("variability",)
+SOURCES = (
+    *METHOD,
+    "studies.experiments",
+    "metrics",
+    "scene",
+    "scenes",
+    "synthetic",
+    "uncertainty",
+)
+SOURCES += ("studies.variability",)
 
 #: Options of `cover` for synthetic scenes, one or two things at a time away from the first.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -80,7 +88,8 @@ def cover(
         snr: The signal-to-noise ratio in dB.
         purity: The largest abundance of every endmember.
         brightness: The kind of brightness, see `smile_core.synthetic.synthetic`.
-        variability: The relative standard deviation of the spectra, see `smile_core.variability`.
+        variability: The relative standard deviation of the spectra, see
+            `smile_core.studies.variability`.
         size: The number of rows and columns.
         members: The number of members.
         resample: Whether members see resampled pixels.

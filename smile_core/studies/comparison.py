@@ -25,13 +25,13 @@ from pathlib import Path
 from torch import Tensor
 from typing import Any
 
-from .baselines import METHODS
+from ..baselines import METHODS
+from ..metrics import match, reconstruction, score
+from ..record import replacing
+from ..scenes import Scene, load
+from ..unmixing import Settings, find_device
 from .experiments import METHOD, fit
-from .metrics import match, reconstruction, score
-from .record import replacing
-from .scenes import Scene, load
-from .study import Usage, hash_sources, keep_in, watch
-from .unmixing import Settings, find_device
+from .study import PACKAGE, Usage, hash_sources, keep_in, watch
 
 #: The name of this method among the others.
 SMILE = "SMILE"
@@ -50,8 +50,8 @@ class Estimate:
         convention: What an abundance is, see `smile_core.mixing`; `None` if the method does not
             say.
         seconds: The time it took.
-        memory: The largest memory of the process in MB, see `smile_core.study.Usage`; `None` if it
-            was found before, by `smile_core.experiments.fit`.
+        memory: The largest memory of the process in MB, see `smile_core.studies.study.Usage`;
+            `None` if it was found before, by `smile_core.studies.experiments.fit`.
     """
 
     M: Tensor
@@ -195,7 +195,7 @@ def estimate(
     if method != SMILE and method not in METHODS:
         raise ValueError(f"Unknown method '{method}', expected one of {[SMILE, *METHODS]}.")
 
-    modules = [f"{__package__}.{name}" for name in _modules(method)]
+    modules = [f"{PACKAGE}.{name}" for name in _modules(method)]
     case = [R, method, seed, str(find_device(device)), options]
     digest = hashlib.sha256(
         f"{hash_sources(*modules)} {json.dumps(case, sort_keys=True)}".encode()
@@ -228,9 +228,9 @@ def estimate(
 
 def _modules(method: str) -> tuple[str, ...]:
     if method not in METHODS:
-        return (*METHOD, "experiments")
+        return (*METHOD, "studies.experiments")
 
-    return (METHODS[method].__module__.removeprefix(f"{__package__}."), *SHARED)
+    return (METHODS[method].__module__.removeprefix(f"{PACKAGE}."), *SHARED)
 
 
 def _is_deep(method: str) -> bool:

@@ -13,7 +13,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from torch import nn
 
-from .network import Block, Smile
+from ..network import Block, Smile
 
 #: Width and height of the figure that the diagram is made for, in inches.
 SIZE = (10.2, 3.5)

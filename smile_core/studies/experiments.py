@@ -20,17 +20,17 @@ from dataclasses import asdict, replace
 from torch import Tensor
 from typing import Any, Literal
 
-from .degradation import degrade, upsample
-from .endmembers import find_endmembers
-from .guidance import bring_up, factors_of, learn, material
-from .metrics import armse, match, psnr, sam, score
-from .mixing import convert, unit, unmix_pixels
-from .objective import Level
-from .refinement import refine
-from .result import Unmixing
-from .scenes import Scene
-from .study import hash_sources, keep_in
-from .unmixing import Settings, find_device, unmix
+from ..degradation import degrade, upsample
+from ..endmembers import find_endmembers
+from ..guidance import bring_up, factors_of, learn, material
+from ..metrics import armse, match, psnr, sam, score
+from ..mixing import convert, unit, unmix_pixels
+from ..objective import Level
+from ..refinement import refine
+from ..result import Unmixing
+from ..scenes import Scene
+from ..unmixing import Settings, find_device, unmix
+from .study import PACKAGE, hash_sources, keep_in
 
 ROWS = ("single", "lifted", "self", "partial", "supervised", "same data")
 
@@ -63,7 +63,7 @@ METHOD = (
 def fit(image: Tensor, endmembers: int | Tensor, **options: Any) -> Unmixing:
     r"""Calls `smile_core.unmix`, or returns what it returned for the same arguments before.
 
-    The cache is the folder of `smile_core.study.keep_in`.
+    The cache is the folder of `smile_core.studies.study.keep_in`.
 
     Args:
         image: The image, with shape (B, h, w).
@@ -74,7 +74,7 @@ def fit(image: Tensor, endmembers: int | Tensor, **options: Any) -> Unmixing:
         The result; `seconds` are those of the first call.
     """
     device = find_device(options.get("device", "auto"))
-    modules = [f"{__package__}.{name}" for name in METHOD]
+    modules = [f"{PACKAGE}.{name}" for name in METHOD]
     digest = hashlib.sha256(f"{hash_sources(*modules)} {device}".encode())
     for name, value in sorted({"image": image, "endmembers": endmembers, **options}.items()):
         if isinstance(value, Tensor):

@@ -22,20 +22,20 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 from typing import Any, Literal
 
-from .affinity import best_share
-from .archetypes import archetypes, candidates
-from .baselines import METHODS
-from .degradation import degrade
+from ..affinity import best_share
+from ..archetypes import archetypes, candidates
+from ..baselines import METHODS
+from ..degradation import degrade
+from ..guidance import bring_up
+from ..metrics import armse, match
+from ..mixing import unit, unmix_pixels
+from ..objective import Level
+from ..result import Unmixing
+from ..scene import Scene
+from ..synthetic import add_noise, synthetic
+from ..unmixing import Settings, find_device
 from .experiments import METHOD, errors, fit, reference
-from .guidance import bring_up
-from .metrics import armse, match
-from .mixing import unit, unmix_pixels
-from .objective import Level
-from .result import Unmixing
-from .scene import Scene
 from .statistics import summarise
-from .synthetic import add_noise, synthetic
-from .unmixing import Settings, find_device
 from .variability import vary
 
 #: The scene that others differ from in one thing.
@@ -46,11 +46,11 @@ SOURCES = (
     *METHOD,
     "baselines.geometric",
     "baselines.volume",
-    "experiments",
+    "studies.experiments",
     "metrics",
     "scene",
     "synthetic",
-    "variability",
+    "studies.variability",
 )
 
 
@@ -108,7 +108,7 @@ def gains(table: pd.DataFrame, by: Sequence[str] = ("factor", "value")) -> pd.Da
 
     Returns:
         A row for each setting and `error`, `lr` or `hr`: the change from `single` to `self` in
-        percent, negative where guidance helps, as from `smile_core.statistics.summarise`.
+        percent, negative where guidance helps, as from `smile_core.studies.statistics.summarise`.
     """
     frames = []
     for error in ("lr", "hr"):
@@ -200,7 +200,8 @@ def recover(
         purity: The largest abundance of every endmember.
         shadow: Whether the last endmember is a shadow.
         snr: The signal-to-noise ratio in dB.
-        variability: The relative standard deviation of the spectra, see `smile_core.variability`.
+        variability: The relative standard deviation of the spectra, see
+            `smile_core.studies.variability`.
         convention: The convention of this method.
         size: The number of rows and columns.
         restarts: The number of restarts of the archetypes.

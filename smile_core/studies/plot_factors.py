@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from typing import Any
 
-from .endmembers import WORSE
-from .evidence import OFFSET, STRUCTURE, THICKNESS
+from ..endmembers import WORSE
+from ..evidence import OFFSET, STRUCTURE, THICKNESS
 from .statistics import summarise
 
-# How the factors of `smile_core.factors` are called where they are an axis
+# How the factors of `smile_core.studies.factors` are called where they are an axis
 LABELS = {"snr": "SNR (dB)"}
 
 
@@ -25,7 +25,7 @@ def errors(table: pd.DataFrame, factors: Mapping[str, Sequence[Any]]) -> Figure:
     r"""Draws the errors of the modes `single` and `self`, a column for each factor.
 
     Args:
-        table: The cases, as from `smile_core.factors.by_factor`.
+        table: The cases, as from `smile_core.studies.factors.by_factor`.
         factors: The values of each factor, in their order.
 
     Returns:
@@ -52,7 +52,7 @@ def changes(table: pd.DataFrame) -> Figure:
     r"""Draws by how much guidance changes the errors, a line for each setting.
 
     Args:
-        table: The changes, as from `smile_core.factors.gains`, with the column `setting`.
+        table: The changes, as from `smile_core.studies.factors.gains`, with the column `setting`.
 
     Returns:
         The figure. Bars are bootstrap intervals of the means.
@@ -76,7 +76,7 @@ def shares(table: pd.DataFrame) -> Figure:
     r"""Draws the shares of the correction that were best against those that were taken.
 
     Args:
-        table: The cases of `smile_core.factors.restore` in which a network was trained.
+        table: The cases of `smile_core.studies.factors.restore` in which a network was trained.
 
     Returns:
         The figure.
@@ -96,7 +96,7 @@ def methods(table: pd.DataFrame) -> Figure:
     r"""Draws the errors of methods against the purity, a row for each kind of brightness.
 
     Args:
-        table: The cases of `smile_core.factors.recover` and their results.
+        table: The cases of `smile_core.studies.factors.recover` and their results.
 
     Returns:
         The figure. Bars are bootstrap intervals of the means, dashes the floor of mixtures.
@@ -126,7 +126,7 @@ def conventions(table: pd.DataFrame) -> Figure:
     r"""Draws the errors by the convention that was asked for.
 
     Args:
-        table: The cases of `smile_core.factors.recover` and their results.
+        table: The cases of `smile_core.studies.factors.recover` and their results.
 
     Returns:
         The figure. Bars are bootstrap intervals of the means.
@@ -149,8 +149,8 @@ def decisions(table: pd.DataFrame, lights: Sequence[str]) -> Figure:
     r"""Draws what the convention, and corners or archetypes, were decided on, and the limits.
 
     Args:
-        table: The cases of `smile_core.factors.recover`, with `convention="auto"`, and their
-            results.
+        table: The cases of `smile_core.studies.factors.recover`, with `convention="auto"`, and
+            their results.
         lights: The kinds of brightness, in the order of their colours.
 
     Returns:

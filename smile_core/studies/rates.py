@@ -32,19 +32,19 @@ from collections.abc import Sequence
 from torch import Tensor
 from typing import NamedTuple
 
-from . import refinement
-from .accessible import Problem, energy, gradient, lipschitz, modulus, objective, solve
-from .archetypes import Archetypes
-from .degradation import degrade
-from .endmembers import find_endmembers
+from .. import refinement
+from ..accessible import Problem, energy, gradient, lipschitz, modulus, objective, solve
+from ..archetypes import Archetypes
+from ..degradation import degrade
+from ..endmembers import find_endmembers
+from ..guidance import bring_up, guide
+from ..metrics import armse, match
+from ..mixing import project_simplex, unit, unmix_pixels
+from ..objective import Level
+from ..refinement import Refined, refine
+from ..scenes import Scene
+from ..unmixing import Settings, find_device
 from .experiments import reference
-from .guidance import bring_up, guide
-from .metrics import armse, match
-from .mixing import project_simplex, unit, unmix_pixels
-from .objective import Level
-from .refinement import Refined, refine
-from .scenes import Scene
-from .unmixing import Settings, find_device
 
 
 class Start(NamedTuple):

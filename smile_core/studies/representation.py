@@ -29,8 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .network import Smile
-from .objective import Pair, train
+from ..network import Smile
+from ..objective import Pair, train
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@ r"""Scaling: what each stage costs, against its size.
 
 The cost of a stage follows a power law, :math:`t \propto n^p`, in the pixels, bands, endmembers,
 restarts or the scale; the exponent :math:`p` is the slope in logarithms. What it could cost at
-best is its floor, see `smile_core.machine`.
+best is its floor, see `smile_core.studies.machine`.
 """
 
 __all__ = [
@@ -29,13 +29,13 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 from typing import Any, NamedTuple
 
-from .archetypes import archetypes, candidates
-from .guidance import factors_of, learn, material
-from .lifting import lift
+from ..archetypes import archetypes, candidates
+from ..guidance import factors_of, learn, material
+from ..lifting import lift
+from ..mixing import unit, unmix_pixels
+from ..objective import Level
+from ..refinement import refine
 from .machine import Rates, count, floor, peak_memory, time_best
-from .mixing import unit, unmix_pixels
-from .objective import Level
-from .refinement import refine
 
 STAGES = ("endmembers", "solve", "training", "refinement")
 

@@ -14,7 +14,7 @@ on one thread: the death of one is the failure of its case alone. On a cluster, 
 what a lost one has left.
 """
 
-__all__ = ["Usage", "hash_sources", "keep_in", "study", "watch"]
+__all__ = ["PACKAGE", "Usage", "hash_sources", "keep_in", "study", "watch"]
 
 import ast
 import contextlib
@@ -39,14 +39,17 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from .data import cache
-from .distributed import compute, connect
-from .progress import Progress, bars
-from .record import check_finite, find_commit, find_version, make_plain, replacing
-from .scenes import SCENES, fingerprint
-from .unmixing import find_device
+from ..data import cache
+from ..distributed import compute, connect
+from ..progress import Progress, bars
+from ..record import check_finite, find_commit, find_version, make_plain, replacing
+from ..scenes import SCENES, fingerprint
+from ..unmixing import find_device
 
 Case = Mapping[str, Any]
+
+#: The name of this package.
+PACKAGE = __name__.partition(".")[0]
 
 # Where Linux tells the peak of the memory, and is told to forget it
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -233,8 +236,7 @@ def _plain_case(case: Case) -> dict[str, Any]:
 def _path(experiment: Callable[..., dict[str, Any]], case: dict[str, Any], sources: Any) -> Path:
     text = json.dumps(case)
     names = sources(**case) if callable(sources) else sources
-    package = __name__.partition(".")[0]
-    modules = {experiment.__module__, *(f"{package}.{name}" for name in names)}
+    modules = {experiment.__module__, *(f"{PACKAGE}.{name}" for name in names)}
     scene = case.get("scene")
     data = fingerprint(scene if scene in SCENES else "synthetic")
     digest = hashlib.sha256(f"{_name(experiment)} {text} {data} {hash_sources(*modules)}".encode())

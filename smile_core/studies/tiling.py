@@ -9,13 +9,13 @@ from pathlib import Path
 from scipy.special import softmax
 from typing import Any
 
+from ..large import unmix_large
+from ..metrics import match
+from ..scene import float32
+from ..synthetic import draw_fields, synthetic
+from ..unmixing import Settings
 from .experiments import METHOD
-from .large import unmix_large
-from .metrics import match
-from .scene import float32
 from .study import watch
-from .synthetic import draw_fields, synthetic
-from .unmixing import Settings
 
 #: The modules that this experiment depends on.
 SOURCES = (*METHOD, "large", "metrics", "scene", "synthetic")

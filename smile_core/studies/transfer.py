@@ -15,19 +15,27 @@ import torch
 from dataclasses import replace
 from typing import Any
 
-from .application import apply
-from .degradation import degrade
+from ..application import apply
+from ..degradation import degrade
+from ..metrics import angle, match
+from ..result import Unmixing
+from ..scene import Scene
+from ..scenes import load
+from ..synthetic import synthetic
+from ..unmixing import Settings, unmix
 from .experiments import METHOD, errors
-from .metrics import angle, match
-from .result import Unmixing
-from .scene import Scene
-from .scenes import load
-from .synthetic import synthetic
-from .unmixing import Settings, unmix
 from .variability import vary
 
 #: The modules that these experiments depend on.
-SOURCES = (*METHOD, "experiments", "metrics", "scene", "scenes", "synthetic", "variability")
+SOURCES = (
+    *METHOD,
+    "studies.experiments",
+    "metrics",
+    "scene",
+    "scenes",
+    "synthetic",
+    "studies.variability",
+)
 
 
 def carry(

@@ -19,9 +19,9 @@ import torch
 
 from torch import Tensor
 
-from .counting import estimate_endmembers, hysime
-from .scene import Scene
-from .synthetic import add_noise, draw_fields, synthetic
+from ..counting import estimate_endmembers, hysime
+from ..scene import Scene
+from ..synthetic import add_noise, draw_fields, synthetic
 
 # The number of cosines
 COSINES = 6

@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.envi module."""
+r"""Tests for the smile_core.files.envi module."""
 
 import math
 import numpy as np
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pathlib import Path
 from typing import Any
 
-from smile_core.envi import describe_place, find_pair
-from smile_core.image import Image, Place, prepare
-from smile_core.images import open_image
+from smile_core.files.envi import describe_place, find_pair
+from smile_core.files.image import Image, Place, prepare
+from smile_core.files.images import open_image
 
 envi = pytest.importorskip("spectral.io.envi")
 

@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.image module."""
+r"""Tests for the smile_core.files.image module."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from pathlib import Path
 from typing import Any
 
-from smile_core import image as module
-from smile_core.image import Image, Place, prepare
+from smile_core.files import image as module
+from smile_core.files.image import Image, Place, prepare
 
 PATH = Path("scene.hdr")
 

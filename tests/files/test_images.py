@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.images module."""
+r"""Tests for the smile_core.files.images module."""
 
 import io
 import numpy as np
@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pathlib import Path
 from typing import Any
 
-from smile_core import data, images, scenes
-from smile_core.image import prepare
-from smile_core.images import open_image
+from smile_core import data, scenes
+from smile_core.files import images
+from smile_core.files.image import prepare
+from smile_core.files.images import open_image
 
 # Number at (row, col, band)
 CUBE = np.arange(3 * 5 * 4, dtype=np.float32).reshape(3, 5, 4) + 1

@@ -1,11 +1,18 @@
-r"""Tests for the smile_core.layouts module."""
+r"""Tests for the smile_core.files.layouts module."""
 
 import numpy as np
 import pytest
 
 from pathlib import Path
 
-from smile_core.layouts import bands_first, check_size, choose, find_vector, in_nanometres, need
+from smile_core.files.layouts import (
+    bands_first,
+    check_size,
+    choose,
+    find_vector,
+    in_nanometres,
+    need,
+)
 
 
 def test_need() -> None:

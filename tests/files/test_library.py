@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.library module."""
+r"""Tests for the smile_core.files.library module."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pathlib import Path
 
 from smile_core import data, scenes
-from smile_core.library import Library, name_endmembers, read_library
+from smile_core.files.library import Library, name_endmembers, read_library
 
 # Rises, falls, has a dip, and is level
 NM = np.linspace(400.0, 1000.0, 61)

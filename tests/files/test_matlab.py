@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.matlab module."""
+r"""Tests for the smile_core.files.matlab module."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pathlib import Path
 
 from smile_core import data
-from smile_core.matlab import read_arrays
+from smile_core.files.matlab import read_arrays
 from smile_core.scenes import SCENES
 
 HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"

@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.products module."""
+r"""Tests for the smile_core.files.products module."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pathlib import Path
 from typing import Any
 
-from smile_core.image import prepare
-from smile_core.images import open_image
+from smile_core.files.image import prepare
+from smile_core.files.images import open_image
 
 h5py = pytest.importorskip("h5py")
 

@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.writing module."""
+r"""Tests for the smile_core.files.writing module."""
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,11 @@ import torch
 from pathlib import Path
 from typing import Any
 
-from smile_core.image import Image, Place, prepare
-from smile_core.images import open_image
-from smile_core.library import read_library
+from smile_core.files.image import Image, Place, prepare
+from smile_core.files.images import open_image
+from smile_core.files.library import read_library
+from smile_core.files.writing import write_maps, write_spectra
 from smile_core.result import Unmixing
-from smile_core.writing import write_maps, write_spectra
 
 rasterio = pytest.importorskip("rasterio")
 pytest.importorskip("rasterio.warp")

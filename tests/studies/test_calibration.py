@@ -1,12 +1,12 @@
-r"""Tests for the smile_core.calibration module."""
+r"""Tests for the smile_core.studies.calibration module."""
 
 import pytest
 import torch
 
 from dataclasses import replace
 
-from smile_core.calibration import LEVELS, SETTINGS, cover, covered, truth
 from smile_core.scenes import synthetic
+from smile_core.studies.calibration import LEVELS, SETTINGS, cover, covered, truth
 from smile_core.uncertainty import Spread
 
 QUICK = {"size": 24, "members": 6, "restarts": 8, "rounds": 30}

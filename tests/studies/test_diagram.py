@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.diagram module."""
+r"""Tests for the smile_core.studies.diagram module."""
 
 import itertools
 import matplotlib.pyplot as plt
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from smile_core.diagram import SIZE, diagram
 from smile_core.network import Smile
+from smile_core.studies.diagram import SIZE, diagram
 
 
 @pytest.fixture

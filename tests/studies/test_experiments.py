@@ -1,18 +1,19 @@
-r"""Tests for the smile_core.experiments module."""
+r"""Tests for the smile_core.studies.experiments module."""
 
-import ast
 import pytest
 import torch
 
+from imports import imported
 from pathlib import Path
 
-from smile_core import Settings, experiments, guidance, scenes, unmix
+from smile_core import Settings, guidance, scenes, unmix
 from smile_core.degradation import degrade
 from smile_core.guidance import Rehearsal, bring_up
 from smile_core.metrics import armse, match
 from smile_core.mixing import unit, unmix_pixels
 from smile_core.network import Smile
 from smile_core.objective import Level
+from smile_core.studies import experiments
 
 SMALL = Settings(restarts=4, rounds=10, steps=10, channels=8)
 
@@ -54,14 +55,8 @@ def test_fit_without_a_place_for_the_cache(
 
 def test_method_is_all_that_a_fit_depends_on() -> None:
     r"""Tests that modules of the package import none that is not on the list, but for show."""
-    folder = Path(experiments.__file__).parent
-    imported = set()
-    for name in experiments.METHOD:
-        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level == 1:
-                imported.add(node.module)
-
-    assert imported - {"plot", "progress", "record"} == set(experiments.METHOD) - {"unmixing"}
+    needed = set.union(*map(imported, experiments.METHOD))
+    assert needed - {"plot", "progress", "record"} == set(experiments.METHOD) - {"unmixing"}
 
 
 def test_reference() -> None:

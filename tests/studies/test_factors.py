@@ -1,23 +1,32 @@
-r"""Tests for the smile_core.factors module."""
+r"""Tests for the smile_core.studies.factors module."""
 
-import ast
 import inspect
 import math
 import pandas as pd
 import pytest
 import torch
 
+from imports import imported
 from pathlib import Path
 
-from smile_core import factors
 from smile_core.baselines import METHODS
 from smile_core.degradation import degrade
-from smile_core.experiments import reference
-from smile_core.factors import CENTRE, SOURCES, around, by_factor, floor, gains, recover, restore
 from smile_core.guidance import bring_up
 from smile_core.metrics import armse, match
 from smile_core.objective import Level
-from smile_core.study import study
+from smile_core.studies import factors
+from smile_core.studies.experiments import reference
+from smile_core.studies.factors import (
+    CENTRE,
+    SOURCES,
+    around,
+    by_factor,
+    floor,
+    gains,
+    recover,
+    restore,
+)
+from smile_core.studies.study import study
 from smile_core.synthetic import synthetic
 from smile_core.unmixing import Settings, unmix
 
@@ -195,12 +204,7 @@ def test_study() -> None:
 
 def test_sources() -> None:
     r"""Tests that a change of any module that errors depend on is noticed."""
-    imported = {
-        node.module
-        for node in ast.walk(ast.parse(Path(factors.__file__).read_text("utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.level == 1
-    }
     # The baselines themselves are there, and statistics sum up afterwards
-    assert imported - {"baselines", "statistics"} <= set(SOURCES)
+    assert imported("studies.factors") - {"baselines", "studies.statistics"} <= set(SOURCES)
     for method in ("VCA", "SISAL"):
         assert METHODS[method].__module__.removeprefix("smile_core.") in SOURCES

@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.machine module."""
+r"""Tests for the smile_core.studies.machine module."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import time
 import torch
 
 from smile_core.archetypes import archetypes
-from smile_core.machine import Rates, Work, count, floor, measure, peak_memory, time_best
-from smile_core.scaling import Size, scene
+from smile_core.studies.machine import Rates, Work, count, floor, measure, peak_memory, time_best
+from smile_core.studies.scaling import Size, scene
 
 
 def test_time_best(monkeypatch: pytest.MonkeyPatch) -> None:

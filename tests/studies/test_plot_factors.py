@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.plot_factors module."""
+r"""Tests for the smile_core.studies.plot_factors module."""
 
 import itertools
 import matplotlib.pyplot as plt
@@ -9,8 +9,9 @@ import pytest
 from collections.abc import Iterator
 from matplotlib.axes import Axes
 
-from smile_core import endmembers, evidence, plot_factors
-from smile_core.factors import CENTRE, around, by_factor, gains
+from smile_core import endmembers, evidence
+from smile_core.studies import plot_factors
+from smile_core.studies.factors import CENTRE, around, by_factor, gains
 
 FACTORS = {"snr": [20, 30], "brightness": ["off", "smooth"]}
 

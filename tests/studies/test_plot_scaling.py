@@ -1,11 +1,11 @@
-r"""Tests for the smile_core.plot_scaling module."""
+r"""Tests for the smile_core.studies.plot_scaling module."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from smile_core import plot_scaling
-from smile_core.scaling import STAGES
+from smile_core.studies import plot_scaling
+from smile_core.studies.scaling import STAGES
 
 
 def test_floors() -> None:

@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.plot_tables module."""
+r"""Tests for the smile_core.studies.plot_tables module."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from collections.abc import Iterator
 from matplotlib.axes import Axes
 
-from smile_core.plot_tables import groups, intervals, ranks, side_by_side
+from smile_core.studies.plot_tables import groups, intervals, ranks, side_by_side
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.rates module."""
+r"""Tests for the smile_core.studies.rates module."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,11 @@ from torch import Tensor
 from smile_core import scenes
 from smile_core.accessible import Problem, alternate, energy, solve
 from smile_core.degradation import degrade
-from smile_core.experiments import reference
 from smile_core.metrics import score
-from smile_core.rates import (
+from smile_core.result import Unmixing
+from smile_core.scenes import Scene
+from smile_core.studies.experiments import reference
+from smile_core.studies.rates import (
     Start,
     accuracy,
     begin,
@@ -23,10 +25,8 @@ from smile_core.rates import (
     finish,
     pose,
 )
-from smile_core.result import Unmixing
-from smile_core.scenes import Scene
+from smile_core.studies.variability import vary
 from smile_core.unmixing import Settings, unmix
-from smile_core.variability import vary
 
 TINY = Settings(restarts=4, rounds=20, steps=10, channels=8, alternations=5)
 WEIGHTS = {"guidance": TINY.guidance, "mu": TINY.mu}

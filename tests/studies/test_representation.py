@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.representation module."""
+r"""Tests for the smile_core.studies.representation module."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from torch import Tensor
 from smile_core.degradation import upsample
 from smile_core.network import Smile
 from smile_core.objective import Pair, make_pairs, train
-from smile_core.representation import (
+from smile_core.studies.representation import (
     attention,
     blocks,
     cka,

@@ -1,12 +1,12 @@
-r"""Tests for the smile_core.scaling module."""
+r"""Tests for the smile_core.studies.scaling module."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from smile_core.machine import Work, floor, measure
-from smile_core.scaling import (
+from smile_core.studies.machine import Work, floor, measure
+from smile_core.studies.scaling import (
     STAGES,
     Size,
     exponents,

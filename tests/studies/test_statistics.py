@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.statistics module."""
+r"""Tests for the smile_core.studies.statistics module."""
 
 import math
 import numpy as np
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itertools import product
 
-from smile_core.statistics import (
+from smile_core.studies.statistics import (
     against,
     critical_difference,
     friedman,

@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.study module."""
+r"""Tests for the smile_core.studies.study module."""
 
 import json
 import nbformat
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from smile_core import study as module
-from smile_core.study import hash_sources, study, watch
+from smile_core.studies import study as module
+from smile_core.studies.study import hash_sources, study, watch
 
 
 @pytest.fixture(autouse=True)
@@ -312,7 +312,7 @@ def test_interrupted_study_resumes(cache: Path) -> None:
 
 
 SCRIPT = """
-from smile_core.study import study
+from smile_core.studies.study import study
 from test_study import live
 
 study(live, [{"how": "waits"}], jobs=2)
@@ -353,7 +353,7 @@ def test_script_without_guard(tmp_path: Path, cache: Path) -> None:
 def test_notebook(tmp_path: Path) -> None:
     r"""Tests that workers start from a kernel, whose main module is no file."""
     source = """
-    from smile_core.study import study
+    from smile_core.studies.study import study
     from test_study import square
 
     print(study(square, [{"x": 3}], jobs=2)["square"].tolist())

@@ -1,11 +1,11 @@
-r"""Tests for the smile_core.tiling module."""
+r"""Tests for the smile_core.studies.tiling module."""
 
 import numpy as np
 import pytest
 
 from pathlib import Path
 
-from smile_core.tiling import draw_image, tiled
+from smile_core.studies.tiling import draw_image, tiled
 
 
 def test_draw_image(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-r"""Tests for the smile_core.transfer module."""
+r"""Tests for the smile_core.studies.transfer module."""
 
 import math
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from smile_core import Settings, scenes, unmix
 from smile_core.metrics import match
-from smile_core.transfer import carry, draw_dates, draw_places, follow, gather, narrow
+from smile_core.studies.transfer import carry, draw_dates, draw_places, follow, gather, narrow
 
 QUICK = {"restarts": 3, "steps": 20}
 

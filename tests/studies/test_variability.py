@@ -1,11 +1,11 @@
-r"""Tests for the smile_core.variability module."""
+r"""Tests for the smile_core.studies.variability module."""
 
 import math
 import pytest
 import torch
 
+from smile_core.studies.variability import count, vary
 from smile_core.synthetic import synthetic
-from smile_core.variability import count, vary
 
 
 def test_vary() -> None:

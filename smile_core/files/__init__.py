@@ -1,0 +1,1 @@
+r"""Files: images in the formats of the field, read and written, with what is known of them."""
