@@ -140,13 +140,13 @@ plt.show()
 # ## Verdicts
 #
 # A change is tried in several places: scenes, scales, modes, and the two errors of the abundances.
-# A part earns its place if somewhere its interval is above zero. Where the interval is below zero, the method as it is costs.
+# `larger` counts those where errors are clearly larger with the change, its interval above zero; `smaller` those where they are clearly smaller. A part earns its place if somewhere they are larger without it, and what is not in the method should nowhere make them smaller.
 
 # %%
 verdicts = pd.DataFrame(
     {
-        "helps": (abundances["low"] > 0).groupby(abundances["change"]).sum(),
-        "costs": (abundances["high"] < 0).groupby(abundances["change"]).sum(),
+        "larger": (abundances["low"] > 0).groupby(abundances["change"]).sum(),
+        "smaller": (abundances["high"] < 0).groupby(abundances["change"]).sum(),
         "places": abundances.groupby("change").size(),
         "most": 1000 * abundances.groupby("change")["mean"].max(),
         "least": 1000 * abundances.groupby("change")["mean"].min(),
@@ -178,17 +178,21 @@ shares.round(2)
 # ## What we found
 
 # %%
-largest = abundances.loc[abundances.groupby("change")["mean"].idxmax()].set_index("change")
+by_change = abundances.groupby("change")["mean"]
+largest, smallest = (
+    abundances.loc[index].set_index("change") for index in (by_change.idxmax(), by_change.idxmin())
+)
 for change in changes:
-    row, verdict = largest.loc[change], verdicts.loc[change]
-    number = f"helps in {verdict['helps']:.0f}, costs in {verdict['costs']:.0f} of "
-    number += (
-        f"{verdict['places']:.0f}; at most {row['mean']:+.4f} ({row['error']}, {row['place']})"
-    )
-    claim, holds = f"Somewhere, errors are larger without: {change}", verdict["helps"] > 0
+    verdict = verdicts.loc[change]
+    claim, holds = f"Somewhere, errors are larger without: {change}", verdict["larger"] > 0
+    row, bound = largest.loc[change], "at most"
     if change in others:
-        claim, holds = f"No error is clearly smaller with: {change}", verdict["costs"] == 0
-    record.claim(claim, number=f"{number}, n={row['n']}", holds=bool(holds), source="ours")
+        claim, holds = f"No error is clearly smaller with: {change}", verdict["smaller"] == 0
+        row, bound = smallest.loc[change], "at least"
+    number = f"larger in {verdict['larger']:.0f}, smaller in {verdict['smaller']:.0f} of "
+    number += f"{verdict['places']:.0f}; {bound} {1000 * row['mean']:+.2f} thousandths "
+    number += f"({row['error'].upper()}, {row['place']}), n={row['n']}"
+    record.claim(claim, number=number, holds=bool(holds), source="ours")
 record.numbers({"worth": found, "method": base.reset_index()})
 record.save()
 

@@ -125,13 +125,14 @@ for ax, (error, label) in zip(axes, labels.items(), strict=True):
         _ = ax.plot([k] * len(part), part, "o", color="C0", alpha=0.5)
         _ = ax.plot([k - 0.2, k + 0.2], 2 * [part.mean()], color="C1")
     _ = ax.set(xticks=range(len(numbers)), xticklabels=["anew", *map(str, numbers[1:])])
+    ax.margins(y=0.1)
     _ = ax.set(xlabel="scenes learned on", ylabel=label, ylim=(0, None))
 record.figure(fig, "several")
 plt.show()
 
 # %% [markdown]
 # A point is one seed, a line their mean; lower is better.
-# What others have taught comes near to *anew* at a fraction of its time. That several would teach more than one is not seen: a network this small learns what it can from a single scene.
+# What one other scene has taught comes near to *anew* at a fraction of its time. That several would teach more is not seen, with eight errors are rather larger: a network this small learns what it can from one scene, and its endmembers are those of one scene.
 
 # %% [markdown]
 # ## Through a time series
