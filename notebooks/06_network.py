@@ -240,6 +240,7 @@ for (name, target), ax in zip(itertools.product(names, targets[names[0]]), axes.
     style = {"size": 4, "legend": target == "HR detail"}
     _ = sns.stripplot(part, x="R2", y="part", hue="material", ax=ax, **style)
     _ = ax.set(title=f"{name}: {target}", xlabel="$R^2$ on held-out blocks", ylabel="")
+    ax.locator_params(axis="x", nbins=4)
 for ax in axes[:, -1]:
     sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), title=None)
 record.figure(fig, "probes")
@@ -421,6 +422,7 @@ print("neither branch tells LR abundances or HR detail much better:", tied)
 # %% [markdown]
 # ## Limits
 #
+# All of this is the network with attention, which `unmix` leaves out unless told otherwise.
 # Small networks, trained for seconds on one scene: with more data, branches may part further. The full profile trains longer than the quick one.
 # Linear measures see linear content only. Blocks of pixels that are held out touch others whose neighbourhoods reach into them, so that all $R^2$ are somewhat too good, in all rows alike.
 # We look at the network after the last step; `unmix` keeps the weights with the smallest held-out loss, which may be earlier ones, even those of step zero.

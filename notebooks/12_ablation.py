@@ -15,7 +15,7 @@
 # ---
 
 # %% [markdown]
-# # 12. Leaving out one part at a time tells what each is worth
+# # 12. Changing one part at a time tells what each is worth
 #
 # **Claim.** Each part of the method earns its place: somewhere, the errors are larger without it. What is not a part of it, attention and other weightings of the tasks, would make no error smaller.
 # *Source: paper (abstract) names shared and task-specific representations and cross-attention; parts, protocol and numbers are ours.*
@@ -60,10 +60,10 @@ record = Record("12_ablation", figures, seed=0, device=find_device(device))
 # - In mode `self`, SR learns from the image alone, and the errors are those of the whole scene.
 # - In mode `partial`, it is shown the left half of the scene, and the errors are those in the right half.
 #
-# One part is left out at a time, and something plain is done instead.
+# One thing is changed at a time. Where a part is left out, something plain is done instead:
 
 # %%
-changes = [change for change in CHANGES if change in changes]
+changes = sorted(changes, key=CHANGES.index)
 parts = [change for change in changes if change in PARTS]
 others = [change for change in changes if change not in PARTS]
 pd.set_option("display.max_colwidth", None)
@@ -164,7 +164,7 @@ verdicts.round(2)
 #
 # On the parameters that the tasks share, their gradients have to be combined.
 # The method adds them up. The gate knows which task is the main one, and takes from the other what opposes it; other rules treat both alike: weights by the uncertainty of each task (`uncertainty`), projected gradients (`pcgrad`), the shortest convex combination (`mgda`), see `smile_core.weighting`.
-# Either can only matter as far as the network's correction is taken.
+# Attention and weightings alike can only matter as far as the network's correction is taken.
 
 # %%
 kept = done[done["change"].isin(["", *others])].replace({"change": {"": "as it is"}})
@@ -213,7 +213,7 @@ print("each change is paired with the method on every seed:", bool((found["n"] =
 #
 # The intervals are over seeds, on few scenes: what is worth something here may be worth nothing elsewhere, and the reverse.
 # With two seeds an interval is no more than the two values, and one in four of a part that is worth nothing is above zero by chance; with ten seeds, one in twenty.
-# Over many places, "somewhere" is therefore a weak verdict: a part that helps in one of them only may help nowhere.
+# Over many places, "somewhere" is therefore a weak verdict: a part that helps in one of them only may help nowhere. For what is put in it is the reverse: that no error is smaller may fail by chance in one place of many.
 # Corners and the choice of the convention are looked at in notebook 07, not here. Where the endmembers are corners, the choice of a restart has nothing to do: its difference is zero.
-# One part is left out at a time: two that stand in for each other both seem to be worth nothing.
+# One thing is changed at a time: two parts that stand in for each other both seem to be worth nothing.
 # Parts are judged by errors alone; the certificate that the last solve gives, and what a part costs in time, are not.

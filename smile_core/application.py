@@ -34,7 +34,8 @@ def apply(learned: Unmixing, image: ArrayLike | Tensor, *, tile: bool = False) -
         image: The image, with shape (B, h, w), in a unit proportional to light, in the convention
             `plain` in that of the image that `learned` is from.
         tile: Whether this image is a part of the one that `learned` is from, and is to be taken as
-            it is there. If not, its brightness is measured anew.
+            it is there, for which its network must be without attention. If not, its brightness is
+            measured anew.
 
     Returns:
         The result. Dead pixels get abundances 1 / R, without a warning; `history` and `network`
@@ -42,9 +43,14 @@ def apply(learned: Unmixing, image: ArrayLike | Tensor, *, tile: bool = False) -
 
     Raises:
         ValueError: If the image does not have the bands of `learned`, is not finite, or is in
-            another unit where that matters.
+            another unit where that matters; if it is a tile, and the network has attention.
     """
     start = time.perf_counter()
+    if tile and "to_sr.temperature" in learned.network:
+        raise ValueError(
+            "The network of 'learned' should be without attention to be applied to a tile, which "
+            "does not know what the whole image attends to."
+        )
     Y = check_images(image, learned.M, learned.scale, "single", None, None, lit=False)[0]
     dead = Y.sum(dim=0) <= 0
     # A fixed brightness has a fixed unit

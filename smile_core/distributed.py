@@ -67,7 +67,8 @@ def compute(
         results do not pile up.
 
     Raises:
-        Exception: What the function raises, at the first task that fails.
+        Exception: What the function raises, at the first task that fails; that workers have died
+            of a task, at the end.
     """
     if client is None:
         for key, arguments in tasks.items():
@@ -102,7 +103,8 @@ def compute(
                 yield key, future.result()
         for key in suspects:
             future = client.submit(function, *tasks[key], pure=False)
+            keys[future] = key
             is_lost = lost is not None and isinstance(future.exception(), KilledWorker)
-            yield key, lost if is_lost else future.result()
+            yield keys.pop(future), lost if is_lost else future.result()
     finally:
         client.cancel(list(keys))

@@ -24,6 +24,9 @@ from .mixing import unit, unmix_pixels
 # The brightness is fixed if the residual is at most so many times that with a free one
 WORSE = 1.1
 
+# The restarts of either kind of brightness, where the residuals decide
+AUDITION = 12
+
 
 class Endmembers(NamedTuple):
     r"""Endmembers that were found.
@@ -79,9 +82,10 @@ def find_endmembers(
     evidence = weigh(fine, R, given)
     plain = evidence.fixed if given is None else given
     if plain is None:
-        # An audition, with half of the rounds; with fewer restarts, either side may lose by chance
+        # An audition, with half of the rounds, and with few restarts: with fewer, either side may
+        # lose by chance
         restarts, rounds = options.get("restarts", 48), options.get("rounds", 100)
-        few = {"restarts": min(restarts, 12), "rounds": -(-rounds // 2), "progress": None}
+        few = {"restarts": min(restarts, AUDITION), "rounds": -(-rounds // 2), "progress": None}
         M, M_plain = (
             archetypes(pixels, R, normalised=normalised, **options | few).M.cpu()
             for normalised in (True, False)

@@ -202,9 +202,11 @@ def ergas(x: Tensor, x_ref: Tensor, scale: float) -> float:
     if not x_ref.mean(dim=(1, 2)).all():
         raise ValueError("x_ref should have no band of mean zero, to which no error is relative.")
 
-    from torchmetrics.functional.image import error_relative_global_dimensionless_synthesis as of
+    from torchmetrics.functional.image import (
+        error_relative_global_dimensionless_synthesis as total,
+    )
 
-    return of(x[None], x_ref[None], ratio=float(scale)).item()
+    return total(x[None], x_ref[None], ratio=float(scale)).item()
 
 
 def reconstruction(x: Tensor, x_hat: Tensor) -> dict[str, float]:

@@ -251,8 +251,8 @@ def train(
 
     network.load_state_dict(weights)
 
-    # Read off the device at the end: no step waits for it
-    return {name: torch.stack(values).tolist() for name, values in history.items() if values}
+    # Read off the device at the end: but for validation, no step waits for it
+    return {name: torch.stack(values).tolist() for name, values in history.items()}
 
 
 def _draw(pairs: list[Pair], generator: torch.Generator) -> Pair:

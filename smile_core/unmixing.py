@@ -65,7 +65,7 @@ class Settings:
         rounds: The number of rounds of the archetypes.
         steps: The number of training steps.
         learning_rate: The largest learning rate.
-        channels: The width of the network, a multiple of 4.
+        channels: The width of the network, a multiple of 4 for the heads of its attention.
         attention: Whether its two tasks attend to each other. In the paper (abstract) they do;
             here that makes no error smaller, see notebook 12.
         alternations: The number of alternating steps of endmembers and abundances at the end.
@@ -77,7 +77,8 @@ class Settings:
 
     Raises:
         ValueError: If a number is not positive, or a count is not a whole number; `alternations`,
-            `guidance` and `mu` may be zero. If there is no such weighting or part.
+            `guidance` and `mu` may be zero. If `attention` is not a truth value, or there is no
+            such weighting or part.
     """
 
     restarts: int = 48
@@ -96,14 +97,15 @@ class Settings:
         choices = {
             "weighting": WEIGHTINGS,
             "without": ("", *PARTS),
-            "attention": (False, True),
         }
+        if not isinstance(self.attention, bool):
+            raise ValueError(f"The attention should be True or False, got {self.attention!r}.")
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 value = getattr(self, name)
                 raise ValueError(f"The {name} should be one of {allowed}, got {value!r}.")
         for name, value in vars(self).items():
-            if name in choices:
+            if name in choices or name == "attention":
                 continue
             count = name not in ("learning_rate", "guidance", "mu")
             free = name in ("alternations", "guidance", "mu")
@@ -345,7 +347,7 @@ def limit_threads(threads: int | None) -> Iterator[None]:
 
 def _weights(start: Unmixing | None, scale: int, settings: Settings) -> dict[str, Tensor] | None:
     # Those of a network for the same step and of the same kind, if one was trained
-    if start is None or not start.network:
+    if start is None or not start.network or settings.without:
         return None
     network = start.build_network()
     kind = network.scale, len(network.stem.bias), network.attention

@@ -1,8 +1,8 @@
 r"""Weighting: how the gradients of the two tasks become one update.
 
 On the parameters that the tasks share, the gradients :math:`g_u` of unmixing and :math:`g_s` of
-its guide have to be combined. Their `sum` is the default: nothing that was tried is better
-(notebook 12).
+its guide have to be combined. Their `sum` is the default: the others make no difference that
+counts (notebook 12).
 
 =============== ===================================================================================
 `sum`           :math:`g_u + g_s`

@@ -16,8 +16,11 @@ def imported(name: str) -> set[str]:
         name: The name of the module in the package, such as "mixing" or "studies.study".
     """
     path = PACKAGE / f"{name.replace('.', '/')}.py"
-    return {
-        ".".join([*name.split(".")[: -node.level], node.module])
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.level and node.module
-    }
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = name.split(".")[: -node.level]
+            modules = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {".".join([*folder, module]) for module in modules}
+
+    return found

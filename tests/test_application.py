@@ -144,3 +144,14 @@ def test_bad_input(guided: tuple) -> None:
         apply(learned, image[:-1])
     with pytest.raises(ValueError, match="image should be finite"):
         apply(learned, image / 0)
+
+
+def test_tile_with_attention(guided: tuple) -> None:
+    r"""Tests that a network that sums over the whole image is refused for a part of it."""
+    image, _ = guided
+    settings = replace(QUICK, attention=True)
+    learned = unmix(image, 3, mode="self", settings=settings)
+    assert learned.network
+    apply(learned, image)
+    with pytest.raises(ValueError, match="should be without attention"):
+        apply(learned, image, tile=True)

@@ -180,6 +180,7 @@ def test_bad_input(changes: dict[str, object], message: str) -> None:
         ({"guidance": np.inf}, "guidance should be a finite number, not negative, got inf"),
         ({"mu": -0.1}, "mu should be a finite number, not negative, got -0.1"),
         ({"channels": 6}, "channels should be a multiple of 4, got 6"),
+        ({"attention": 1}, "attention should be True or False, got 1"),
         ({"weighting": "fair"}, r"weighting should be one of \('sum', 'gate', .*, got 'fair'"),
         ({"without": "gate"}, r"without should be one of \('', 'shared .*, got 'gate'"),
         ({"without": ["network"]}, r"without should be one of .*, got \['network'\]"),

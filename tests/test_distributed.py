@@ -79,3 +79,32 @@ def test_killed_worker(client, tmp_path: Path) -> None:
     assert len(set(results.values()) - {victim}) >= 1
     # Done twice is what the victim had begun, and no more
     assert 12 <= len(list(tmp_path.iterdir())) <= 14 and killed >= 3
+
+
+def die(how: str) -> str:
+    r"""Takes its process with it, or takes a moment."""
+    if how == "dies":
+        os._exit(1)
+    time.sleep(0.1)
+
+    return how
+
+
+@pytest.mark.parametrize("lost", [None, "lost"])
+def test_deadly_task(lost: str | None) -> None:
+    r"""Tests that the neighbours of a task that kills its workers are done, and it is told."""
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    dask = pytest.importorskip("dask", reason="dask is not installed")
+    tasks = {name: (name,) for name in ("a", "dies", "b", "c", "d")}
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(**options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        if lost is None:
+            with pytest.raises(distributed.KilledWorker):
+                dict(compute(die, tasks, client))
+            return
+        results = dict(compute(die, tasks, client, lost=lost))
+    assert results == {"a": "a", "b": "b", "c": "c", "d": "d", "dies": "lost"}

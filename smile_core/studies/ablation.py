@@ -25,7 +25,7 @@ from .experiments import METHOD, errors
 from .statistics import interval
 
 #: The modules that an ablation depends on.
-SOURCES = (*METHOD, "studies.experiments", "metrics", "scene", "scenes", "synthetic")
+SOURCES = (*METHOD, "studies.experiments", "scene", "scenes", "synthetic")
 
 #: What can be changed: a part left out, attention put in, or another weighting of the tasks.
 CHANGES = (*PARTS, "attention", *WEIGHTINGS[1:])

@@ -325,7 +325,7 @@ def sweep(
     factors, torch_device = factors_of(scale), find_device(device)
     network, pairs = None, material(level.image, M, factors, "share", seed)
     if any(pairs):
-        names = ("channels", "steps", "learning_rate")
+        names = ("channels", "attention", "steps", "learning_rate", "weighting")
         options = {name: getattr(settings, name) for name in names}
         network, _ = learn(pairs, M, factors[0], seed=seed, device=torch_device, **options)
 

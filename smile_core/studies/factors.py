@@ -47,7 +47,6 @@ SOURCES = (
     "baselines.geometric",
     "baselines.volume",
     "studies.experiments",
-    "metrics",
     "scene",
     "synthetic",
     "studies.variability",

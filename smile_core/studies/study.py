@@ -98,7 +98,7 @@ def study(
             no number. What it calls like a column of this function, as in `seconds`, replaces it.
         cases: The arguments of each call.
         sources: The names of the modules of the package that a result depends on, such as
-            `mixing` or `baselines.vca`; or a function of the case that returns them.
+            `mixing` or `baselines.geometric`; or a function of the case that returns them.
         jobs: The number of cases that run at once, in processes of their own if more than one.
             Where the environment variable `SMILE_SCHEDULER` names a cluster, see
             `smile_core.distributed.connect`, its workers run them, as many as they are.

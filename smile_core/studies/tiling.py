@@ -18,7 +18,7 @@ from .experiments import METHOD
 from .study import watch
 
 #: The modules that this experiment depends on.
-SOURCES = (*METHOD, "large", "metrics", "scene", "synthetic")
+SOURCES = (*METHOD, "large", "scene", "synthetic")
 
 # So many rows are drawn at once
 ROWS = 32

@@ -30,7 +30,6 @@ from .variability import vary
 SOURCES = (
     *METHOD,
     "studies.experiments",
-    "metrics",
     "scene",
     "scenes",
     "synthetic",
@@ -135,20 +134,23 @@ def gather(
         device: The device.
 
     Returns:
-        The errors `sad` in radians, `lr` and `hr`; the `seconds` of what is done once the others
-        are known.
+        The errors `sad` in radians, `lr` and `hr`, and the `convention` that they are in; whether
+        a network was `trained`; the `seconds` of what is done once the others are known.
     """
     settings = Settings(restarts=restarts, steps=steps)
     options: dict[str, Any] = {"scale": scale, "seed": seed, "device": device}
     scene, *others = draw_places(number + 1, size, seed=seed)
-    y = degrade(scene.image, scale)
+    known = torch.cat([degrade(other.image, scale) for other in others or [scene]], dim=2)
+    result = unmix(known, scene.R, settings=settings, **options)
     if others:
-        known = torch.cat([degrade(other.image, scale) for other in others], dim=2)
-        result = apply(unmix(known, scene.R, settings=settings, **options), y)
-    else:
-        result = unmix(y, scene.R, settings=settings, **options)
+        result = apply(result, degrade(scene.image, scale))
 
-    return errors(result, scene) | {"seconds": result.seconds["total"]}
+    return {
+        **errors(result, scene),
+        "convention": result.convention,
+        "trained": bool(result.network),
+        "seconds": result.seconds["total"],
+    }
 
 
 def draw_dates(number: int, size: int = 48, R: int = 4, *, seed: int = 0) -> list[Scene]:

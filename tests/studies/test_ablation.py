@@ -55,7 +55,7 @@ def test_ablate() -> None:
     assert ours["lr"] == pytest.approx(float(expected), rel=1e-6)
     assert ours["alone"] == ("share" not in u.history)
 
-    # The whole method, another seed, another weighting: something else
+    # The whole method, another seed, another change: something else
     for change in ({}, {"change": "lifting", "seed": 2}, {"change": "accessible solve"}):
         other = ablate("synthetic", 2, **({"seed": 1} | change), **SMALL)
         assert other["hr"] != ours["hr"], change

@@ -4,9 +4,19 @@ import math
 import pytest
 import torch
 
+from imports import imported
+
 from smile_core import Settings, scenes, unmix
 from smile_core.metrics import match
-from smile_core.studies.transfer import carry, draw_dates, draw_places, follow, gather, narrow
+from smile_core.studies.transfer import (
+    SOURCES,
+    carry,
+    draw_dates,
+    draw_places,
+    follow,
+    gather,
+    narrow,
+)
 
 QUICK = {"restarts": 3, "steps": 20}
 
@@ -26,6 +36,11 @@ def test_dates() -> None:
     error = (middle.image - mixed).norm() / mixed.norm()
     assert 0.5 * math.hypot(0.03, 10**-1.5) < float(error) < 1.1 * math.hypot(0.03, 10**-1.5)
     assert torch.equal(draw_dates(5, 16, 3, seed=1)[2].image, middle.image)
+
+
+def test_sources() -> None:
+    r"""Tests that a change of any module that errors depend on is noticed."""
+    assert imported("studies.transfer") <= set(SOURCES)
 
 
 def test_places() -> None:
