@@ -39,7 +39,6 @@ def table(root: Path) -> str:
         # What counts most comes first
         first = f"{claims[0]['claim']}: {claims[0]['number']}" if claims else ""
         cells = [link, _title(root, name), first, f"{held} of {len(claims)}"]
-        cells.append(f"{run['seconds']:.0f}")
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lost += [f"- {link}: {c['claim']}: **{c['number']}**" for c in claims if not c["holds"]]
 
@@ -48,8 +47,8 @@ def table(root: Path) -> str:
 
     lines = [
         "",
-        "| | notebook | its first claim, measured | hold | seconds |",
-        "|---|---|---|---|---|",
+        "| | notebook | its first claim, measured | hold |",
+        "|---|---|---|---|",
     ]
     lines += [*rows, "", f"Of {count} claims, these {len(lost)} do not hold:", "", *lost, ""]
     lines += [f"All claims are ours. Full profile: {'; '.join(sorted(runs))}.", ""]

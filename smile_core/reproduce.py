@@ -278,7 +278,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="a Dask scheduler whose workers run the cases of 07, 12 and 13, or 'local'",
+        help="a Dask scheduler whose workers run the cases of studies, or 'local'",
     )
     args = parser.parse_args(argv)
     if args.scheduler:
