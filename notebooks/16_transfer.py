@@ -125,8 +125,7 @@ for ax, (error, label) in zip(axes, labels.items(), strict=True):
         _ = ax.plot([k] * len(part), part, "o", color="C0", alpha=0.5)
         _ = ax.plot([k - 0.2, k + 0.2], 2 * [part.mean()], color="C1")
     _ = ax.set(xticks=range(len(numbers)), xticklabels=["anew", *map(str, numbers[1:])])
-    ax.margins(y=0.1)
-    _ = ax.set(xlabel="scenes learned on", ylabel=label, ylim=(0, None))
+    _ = ax.set(xlabel="scenes learned on", ylabel=label, ylim=(0, 1.1 * flight[error].max()))
 record.figure(fig, "several")
 plt.show()
 

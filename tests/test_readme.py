@@ -35,7 +35,7 @@ def test_main(tmp_path: Path) -> None:
     assert readme.main(tmp_path) == 0
 
     lines = (tmp_path / "README.md").read_text().splitlines()
-    row = "| [03](notebooks/03_some.ipynb) | A \\| title. So | One \\| two: 3 % | 1 of 2 | 7 |"
+    row = "| [03](notebooks/03_some.ipynb) | A \\| title. So | One \\| two: 3 % | 1 of 2 |"
     assert row in lines
     assert "Of 2 claims, these 1 do not hold:" in lines
     assert "- [03](notebooks/03_some.ipynb): Four: **5**" in lines

@@ -320,7 +320,9 @@ study(live, [{"how": "waits"}], jobs=2)
 
 
 def start(path: Path, text: str) -> subprocess.Popen:
-    path.write_text(text)
+    # Where the tests run in the background of a shell, what they start is deaf to Ctrl-C
+    hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    path.write_text(hear + text)
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, str(path)]
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, start_new_session=True)
