@@ -27,7 +27,7 @@ from torch import Tensor
 from typing import NamedTuple
 
 from .affinity import cosine, task_affinity
-from .degradation import degrade
+from .degradation import degrade, enlarge
 from .lifting import lift
 from .mixing import Convention, unit, unmix_pixels
 from .network import Smile
@@ -337,6 +337,5 @@ def _tiles(shape: tuple[int, int], seed: int, size: int = 8, fraction: float = 0
     rows, cols = (-(-n // size) for n in shape)
     u = torch.rand(rows, cols, generator=generator)
     drawn = (u < fraction) | (u == u.min())  # at least one
-    tiles = drawn.repeat_interleave(size, dim=0).repeat_interleave(size, dim=1)
 
-    return tiles[: shape[0], : shape[1]]
+    return enlarge(drawn, size)[: shape[0], : shape[1]]

@@ -29,13 +29,12 @@ from .variability import vary
 SOURCES = (
     *METHOD,
     "studies.experiments",
-    "metrics",
     "scene",
     "scenes",
     "synthetic",
+    "studies.variability",
     "uncertainty",
 )
-SOURCES += ("studies.variability",)
 
 #: Options of `cover` for synthetic scenes, one or two things at a time away from the first.
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..degradation import enlarge
 from ..network import Smile
 from ..objective import Pair, train
 
@@ -130,7 +131,7 @@ def blocks(rows: int, cols: int, *, size: int = 8, folds: int = 5, seed: int = 0
     generator = torch.Generator().manual_seed(seed)
     drawn = (torch.randperm(count, generator=generator) % folds).view(shape)
 
-    return drawn.repeat_interleave(size, dim=0).repeat_interleave(size, dim=1)[:rows, :cols]
+    return enlarge(drawn, size)[:rows, :cols]
 
 
 def probe(x: Tensor, target: Tensor, folds: Tensor, *, ridge: float = 1e-3) -> Tensor:

@@ -39,6 +39,7 @@ from scipy.optimize import linear_sum_assignment, nnls
 from torch import Tensor
 from typing import Any
 
+from ..degradation import enlarge
 from ..mixing import fcls
 from .families import Instance, instance
 from .hypotheses import bring_down, check_hypothesis
@@ -189,7 +190,7 @@ def mosaic(purity: float, *, size: int = 12, patch: int = 3, R: int = 3, seed: i
     chosen = torch.rand(n, generator=generator, dtype=torch.float64) < purity
     a = torch.where(chosen, pure, a / a.sum(dim=0)).reshape(R, size // patch, size // patch)
 
-    return a.repeat_interleave(patch, dim=1).repeat_interleave(patch, dim=2).flatten(1)
+    return enlarge(a, patch).flatten(1)
 
 
 def slacks(scene: Instance, seed: int = 0) -> dict[str, float]:
