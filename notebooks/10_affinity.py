@@ -254,8 +254,8 @@ for (name, s, seed, _), (network, _) in trained.items():
         g_u = torch.autograd.grad(tasks.pop("unmixing"), shared, retain_graph=True)
         g_s = torch.autograd.grad(sum(tasks.values()), shared)
         u, g = (torch.cat([x.flatten() for x in each]) for each in (g_u, g_s))
-        row = {"guide": cosine([u], [g]), "sum": cosine([u], [u + g])}
-        row |= {"gated": cosine(g_u, gate(g_u, g_s)), "length": g.norm() / u.norm()}
+        row = {"guide": cosine(u, g), "sum": cosine(u, u + g), "gated": cosine(u, gate(u, g))}
+        row["length"] = g.norm() / u.norm()
         if u.any():  # else these are the weights of step zero
             rows.append({k: float(v) for k, v in row.items()})
 against = pd.DataFrame(rows)

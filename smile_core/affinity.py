@@ -21,38 +21,26 @@ References:
     | https://arxiv.org/abs/2109.04617
 """
 
-__all__ = ["Gradient", "best_share", "cosine", "dot", "gate", "task_affinity"]
+__all__ = ["best_share", "cosine", "gate", "task_affinity"]
 
 import torch
 
 from collections.abc import Callable, Sequence
 from torch import Tensor
-
-Gradient = Sequence[Tensor]
-
-
-def cosine(g: Gradient, h: Gradient) -> Tensor:
-    r"""Returns the cosine of two gradients, and zero where one of them vanishes.
-
-    Args:
-        g: A gradient, a tensor for each parameter.
-        h: The other, with the same shapes.
-    """
-    norms = dot(g, g).sqrt() * dot(h, h).sqrt()
-    return dot(g, h) / norms.clamp_min(torch.finfo(g[0].dtype).tiny)
+from torch.nn.utils import parameters_to_vector
 
 
-def dot(g: Gradient, h: Gradient) -> Tensor:
-    r"""Returns the scalar product of two gradients.
+def cosine(g: Tensor, h: Tensor) -> Tensor:
+    r"""Computes the cosine of two gradients, zero if one of them is.
 
     Args:
-        g: A gradient, a tensor for each parameter.
-        h: The other, with the same shapes.
+        g: A gradient of all parameters, with shape (P,).
+        h: The other, with shape (P,).
     """
-    return torch.stack([(a * b).sum() for a, b in zip(g, h, strict=True)]).sum()
+    return g @ h / (g.norm() * h.norm()).clamp_min(torch.finfo(g.dtype).tiny)
 
 
-def gate(main: Gradient, guide: Gradient) -> list[Tensor]:
+def gate(main: Tensor, guide: Tensor) -> Tensor:
     r"""Adds the gradient of the guide to that of the main task, less the part that opposes it.
 
     .. math:: g_u + g_s - \min \Bigl( 0, \frac{\langle g_u, g_s \rangle}{\|g_u\|^2} \Bigr) g_u
@@ -60,16 +48,14 @@ def gate(main: Gradient, guide: Gradient) -> list[Tensor]:
     A short step against it lowers the main loss by :math:`\|g_u\|^2` per unit at least.
 
     Args:
-        main: The gradient of the main task.
-        guide: The gradient of the guide, with the same shapes.
+        main: The gradient of the main task, with shape (P,).
+        guide: The gradient of the guide, with shape (P,).
 
     Returns:
-        The gated sum.
+        The gated sum, with shape (P,).
     """
-    tiny = torch.finfo(main[0].dtype).tiny
-    opposing = dot(main, guide).clamp_max(0) / dot(main, main).clamp_min(tiny)
-
-    return [g + h - opposing * g for g, h in zip(main, guide, strict=True)]
+    opposing = (main @ guide).clamp_max(0) / (main @ main).clamp_min(torch.finfo(main.dtype).tiny)
+    return main + guide - opposing * main
 
 
 @torch.no_grad()
@@ -77,7 +63,7 @@ def task_affinity(
     before: Tensor,
     loss: Callable[[], Tensor],
     parameters: Sequence[Tensor],
-    g: Gradient,
+    g: Tensor,
     size: float = 0.01,
 ) -> Tensor:
     r"""Measures what a step along the gradient of one task does to the loss of the other.
@@ -89,20 +75,18 @@ def task_affinity(
         before: The loss of the other task, positive.
         loss: Evaluates it after the step.
         parameters: The shared parameters; they are left as they were.
-        g: The gradient of the one task.
+        g: The gradient of the one task, in one vector, with shape (P,).
         size: The length of the step, relative.
 
     Returns:
         The affinity :math:`Z`, the share of its loss that the other task is spared.
     """
-    saved = [p.clone() for p in parameters]
-    norm = dot(g, g).sqrt()
-    step = torch.where(norm > 0, size * dot(parameters, parameters).sqrt() / norm, 0)
-    for p, h in zip(parameters, g, strict=True):
-        p -= step * h
+    saved = parameters_to_vector(parameters)
+    length, norm = saved.norm(), g.norm()
+    step = torch.where(norm > 0, size * length / norm, 0)
+    _assign(parameters, saved - step * g)
     after = loss()
-    for p, value in zip(parameters, saved, strict=True):
-        p.copy_(value)
+    _assign(parameters, saved)
 
     return 1 - after / before
 
@@ -128,3 +112,10 @@ def best_share(alone: Tensor, guided: Tensor, truth: Tensor) -> float:
     share = ((alone - truth) * difference).sum() / difference.square().sum()
 
     return float(share.nan_to_num(0).clamp(0, 1))
+
+
+def _assign(parameters: Sequence[Tensor], vector: Tensor) -> None:
+    # In place, unlike torch's own, so that tensors which share the memory follow
+    parts = vector.split([p.numel() for p in parameters])
+    for p, part in zip(parameters, parts, strict=True):
+        p.copy_(part.view_as(p))

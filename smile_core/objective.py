@@ -24,6 +24,7 @@ import copy
 import torch
 
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 from typing import NamedTuple
 
 from .affinity import cosine, task_affinity
@@ -244,8 +245,9 @@ def train(
         for name, value in measured.items():
             history.setdefault(name, []).append(value)
 
-        for p, g in zip(parameters, combine(main, guide, weighting), strict=True):
-            p.grad = g
+        combined = combine(main, guide, weighting).split([p.numel() for p in parameters])
+        for p, g in zip(parameters, combined, strict=True):
+            p.grad = g.view_as(p)
         optimizer.step()
         schedule.step()
 
@@ -267,14 +269,13 @@ def _mean_losses(network: Smile, pairs: list[Pair], gram: Tensor) -> dict[str, T
     return {name: sum(each[name] for each in evaluated) / len(pairs) for name in evaluated[0]}
 
 
-def _gradients(
-    evaluated: dict[str, Tensor], parameters: list[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
-    # All parameters get the gradient of the sum, the shared ones are told apart
+def _gradients(evaluated: dict[str, Tensor], parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
+    # All parameters get the gradient of the sum, those of the shared ones are told apart
     main = torch.autograd.grad(evaluated["unmixing"], parameters, retain_graph=True)
     sum(evaluated.values()).backward()
+    main, both = (parameters_to_vector(g) for g in (main, [p.grad for p in parameters]))
 
-    return [*main], [p.grad - g for p, g in zip(parameters, main, strict=True)]
+    return main, both - main
 
 
 def _affinities(
@@ -282,15 +283,13 @@ def _affinities(
     pairs: list[Pair],
     gram: Tensor,
     shared: dict[str, list[Tensor]],
-    main: list[Tensor],
-    guide: list[Tensor],
+    main: Tensor,
+    guide: Tensor,
     before: dict[str, Tensor],
 ) -> dict[str, Tensor]:
-    measured, done = {}, 0
-    for name, layer in shared.items():
-        part = slice(done, done + len(layer))
-        measured[f"cosine.{name}"] = cosine(main[part], guide[part])
-        done = part.stop
+    sizes = [sum(p.numel() for p in layer) for layer in shared.values()]
+    parts = zip(shared, main.split(sizes), guide.split(sizes), strict=True)
+    measured = {f"cosine.{name}": cosine(g, h) for name, g, h in parts}
 
     parameters = [p for layer in shared.values() for p in layer]
     for name, loss, g in (

@@ -30,27 +30,24 @@ import torch
 
 from torch import Tensor
 
-from .affinity import Gradient, dot, gate
+from .affinity import gate
 
 WEIGHTINGS = ("sum", "gate", "uncertainty", "pcgrad", "mgda")
 
 
-def combine(main: Gradient, guide: Gradient, weighting: str) -> list[Tensor]:
+def combine(main: Tensor, guide: Tensor, weighting: str) -> Tensor:
     r"""Combines the gradients of the two tasks on the parameters that they share.
 
     Args:
-        main: The gradient of unmixing, a tensor for each parameter.
-        guide: The gradient of its guide, with the same shapes.
+        main: The gradient of unmixing, with shape (P,).
+        guide: The gradient of its guide, with shape (P,).
         weighting: One of `WEIGHTINGS`. With `uncertainty`, the losses have their weights already.
 
     Returns:
-        The gradient to follow.
+        The gradient to follow, with shape (P,).
     """
     rules = {"gate": gate, "pcgrad": pcgrad, "mgda": mgda}
-    if weighting in rules:
-        return rules[weighting](main, guide)
-
-    return [g + h for g, h in zip(main, guide, strict=True)]
+    return rules[weighting](main, guide) if weighting in rules else main + guide
 
 
 def uncertain(losses: dict[str, Tensor], log_variances: Tensor) -> dict[str, Tensor]:
@@ -71,38 +68,36 @@ def uncertain(losses: dict[str, Tensor], log_variances: Tensor) -> dict[str, Ten
     return {name: ((-s).exp() * loss + s) / 2 for (name, loss), s in pairs}
 
 
-def pcgrad(g: Gradient, h: Gradient) -> list[Tensor]:
+def pcgrad(g: Tensor, h: Tensor) -> Tensor:
     r"""Adds two gradients, each projected on the normal plane of the other if they conflict.
 
     Args:
-        g: A gradient, a tensor for each parameter.
-        h: The other, with the same shapes.
+        g: A gradient, with shape (P,).
+        h: The other, with shape (P,).
 
     Returns:
-        The sum of the two projections.
+        The sum of the two projections, with shape (P,).
     """
-    tiny = torch.finfo(g[0].dtype).tiny
-    conflict = dot(g, h).clamp_max(0)
-    of_g, of_h = (1 - conflict / dot(x, x).clamp_min(tiny) for x in (g, h))
+    conflict = (g @ h).clamp_max(0)
+    of_g, of_h = (1 - conflict / (x @ x).clamp_min(torch.finfo(x.dtype).tiny) for x in (g, h))
 
-    return [of_g * a + of_h * b for a, b in zip(g, h, strict=True)]
+    return of_g * g + of_h * h
 
 
-def mgda(g: Gradient, h: Gradient) -> list[Tensor]:
+def mgda(g: Tensor, h: Tensor) -> Tensor:
     r"""Returns the shortest vector between two gradients.
 
     .. math:: \gamma g + (1 - \gamma) h, \qquad
         \gamma = \frac{\langle h - g, h \rangle}{\|h - g\|^2} \text{ clipped to } [0, 1]
 
     Args:
-        g: A gradient, a tensor for each parameter.
-        h: The other, with the same shapes.
+        g: A gradient, with shape (P,).
+        h: The other, with shape (P,).
 
     Returns:
         The point of the segment from one to the other that is nearest to the origin.
     """
-    difference = [b - a for a, b in zip(g, h, strict=True)]
-    length = dot(difference, difference).clamp_min(torch.finfo(g[0].dtype).tiny)
-    gamma = (dot(difference, h) / length).clamp(0, 1)
+    length = (h - g).square().sum().clamp_min(torch.finfo(g.dtype).tiny)
+    gamma = ((h - g) @ h / length).clamp(0, 1)
 
-    return [gamma * a + (1 - gamma) * b for a, b in zip(g, h, strict=True)]
+    return gamma * g + (1 - gamma) * h

@@ -10,63 +10,53 @@ from torchjd.aggregation import MGDA, PCGrad
 from smile_core.affinity import cosine, gate
 from smile_core.weighting import WEIGHTINGS, combine, mgda, pcgrad, uncertain
 
-SHAPES = [(3,), (2, 4), ()]
 
-
-def gradients(agreement: float) -> tuple[list[Tensor], list[Tensor]]:
+def gradients(agreement: float) -> tuple[Tensor, Tensor]:
     r"""Draws two gradients, of lengths 1 and 2, with a given cosine."""
     e, f = torch.linalg.qr(torch.randn(12, 2).double()).Q.T
-    g, h = e, 2 * (agreement * e + math.sqrt(1 - agreement**2) * f)
 
-    return tuple(
-        [part.reshape(shape) for part, shape in zip(x.split([3, 8, 1]), SHAPES, strict=True)]
-        for x in (g, h)
-    )
-
-
-def flat(g: list[Tensor]) -> Tensor:
-    return torch.cat([x.reshape(-1) for x in g])
+    return e, 2 * (agreement * e + math.sqrt(1 - agreement**2) * f)
 
 
 @pytest.mark.parametrize("agreement", [-0.9, -0.3, 0.0, 0.3, 0.9])
 def test_against_another_library(agreement: float) -> None:
     g, h = gradients(agreement)
     assert float(cosine(g, h)) == pytest.approx(agreement, abs=1e-12)
-    jacobian = torch.stack([flat(g), flat(h)])
+    jacobian = torch.stack([g, h])
 
-    torch.testing.assert_close(flat(pcgrad(g, h)), PCGrad()(jacobian))
-    torch.testing.assert_close(flat(mgda(g, h)), MGDA()(jacobian))
+    torch.testing.assert_close(pcgrad(g, h), PCGrad()(jacobian))
+    torch.testing.assert_close(mgda(g, h), MGDA()(jacobian))
 
 
 def test_pcgrad() -> None:
     # In conflict, the gate serves the main task as if alone; this serves neither so well
     g, h = gradients(-0.6)
-    ours, gated = flat(pcgrad(g, h)), flat(gate(g, h))
-    torch.testing.assert_close(gated @ flat(g), flat(g) @ flat(g))
-    torch.testing.assert_close(ours @ flat(g), (1 - 0.36) * flat(g) @ flat(g))
-    torch.testing.assert_close(ours @ flat(h), (1 - 0.36) * flat(h) @ flat(h))
+    ours, gated = pcgrad(g, h), gate(g, h)
+    torch.testing.assert_close(gated @ g, g @ g)
+    torch.testing.assert_close(ours @ g, (1 - 0.36) * g @ g)
+    torch.testing.assert_close(ours @ h, (1 - 0.36) * h @ h)
 
 
 @pytest.mark.parametrize("agreement", [-0.9, 0.0, 0.45, 0.55, 0.9])
 def test_mgda(agreement: float) -> None:
     g, h = gradients(agreement)
-    ours = flat(mgda(g, h))
+    ours = mgda(g, h)
 
     # No other convex combination is shorter
     for gamma in torch.linspace(0, 1, 101).double():
-        assert ours.norm() <= (gamma * flat(g) + (1 - gamma) * flat(h)).norm() + 1e-12
+        assert ours.norm() <= (gamma * g + (1 - gamma) * h).norm() + 1e-12
 
     # Both losses fall alike, until the shorter gradient does it alone
     if agreement < 0.5:
-        torch.testing.assert_close(ours @ flat(g), ours @ flat(h))
+        torch.testing.assert_close(ours @ g, ours @ h)
     else:
-        torch.testing.assert_close(ours, flat(g))
+        torch.testing.assert_close(ours, g)
 
     # Two that are the same, or nothing
-    torch.testing.assert_close(flat(mgda(g, g)), flat(g))
-    zero = [torch.zeros_like(x) for x in g]
-    assert not flat(mgda(g, zero)).any()
-    torch.testing.assert_close(flat(pcgrad(zero, h)), flat(h))
+    torch.testing.assert_close(mgda(g, g), g)
+    zero = torch.zeros_like(g)
+    assert not mgda(g, zero).any()
+    torch.testing.assert_close(pcgrad(zero, h), h)
 
 
 def test_uncertain() -> None:
@@ -94,12 +84,12 @@ def test_combine() -> None:
         ("gate", gate(g, h)),
         ("pcgrad", pcgrad(g, h)),
         ("mgda", mgda(g, h)),
-        ("sum", [x + y for x, y in zip(g, h, strict=True)]),
+        ("sum", g + h),
     ):
         torch.testing.assert_close(combine(g, h, name), expected)
 
     # They all differ, but where the weights are in the losses already
-    combined = {name: tuple(flat(combine(g, h, name)).tolist()) for name in WEIGHTINGS}
+    combined = {name: tuple(combine(g, h, name).tolist()) for name in WEIGHTINGS}
     assert combined["uncertainty"] == combined["sum"]
     assert len(set(combined.values())) == len(WEIGHTINGS) - 1
 
