@@ -322,9 +322,8 @@ def find_device(device: str = "auto") -> torch.device:
         ValueError: If torch does not have the device here.
     """
     if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        device = next((name for name in there if there[name]), "cpu")
 
     try:
         return torch.empty(0, device=device).device
