@@ -39,7 +39,7 @@ import torch
 from scipy.spatial import ConvexHull
 
 from smile_core import plot, scenes
-from smile_core.degradation import degrade
+from smile_core.degradation import degrade, enlarge
 from smile_core.mixing import unit, unmix_pixels
 from smile_core.record import Record
 from smile_core.studies.experiments import reference
@@ -366,8 +366,7 @@ norms.round(4)
 
 # %%
 generator = torch.Generator().manual_seed(seed)
-labels = torch.randint(3, (8, 8), generator=generator).repeat_interleave(3, 0)
-labels = labels.repeat_interleave(3, 1).flatten()
+labels = enlarge(torch.randint(3, (8, 8), generator=generator), 3).flatten()
 patches, flat = torch.eye(3).double()[:, labels], torch.ones(576).double()
 sharp = patches @ families.resampling(24, 24, 2, "bicubic")
 blocks = patches @ families.operator(24, 24, 2)

@@ -39,7 +39,7 @@ import seaborn as sns
 import torch
 
 from smile_core import Settings, plot, scenes
-from smile_core.degradation import degrade
+from smile_core.degradation import degrade, enlarge
 from smile_core.mixing import unit, unmix_pixels
 from smile_core.network import Smile
 from smile_core.objective import Level, features, make_pairs
@@ -219,7 +219,7 @@ targets = {}
 for name, data in loaded.items():
     a = reference(data)
     a_l = degrade(a, 2)
-    detail = a - a_l.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    detail = a - enlarge(a_l, 2)
     targets[name] = {"LR abundances": a_l, "HR abundances": a, "HR detail": detail}
 
 # %%

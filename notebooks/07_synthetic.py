@@ -483,11 +483,14 @@ record.claim(
 # %%
 six = mixed[(mixed.method == "SMILE") & (mixed.purity == 1) & (mixed.brightness == "off")]
 follow = auto[(auto.brightness == "off") & (auto.variability == 0) & (auto.snr == 30)]
-follow = pd.concat([six, follow]).groupby("endmembers")["armse"].mean()
-checks["plain"] = bool((follow <= 0.02).all())
+follow = pd.concat([six, follow]).groupby("endmembers")[["armse", "given"]].mean()
+checks["plain"] = bool((follow["armse"] <= 0.02).all())
 record.claim(
     "Plain mixing with pure pixels at 30 dB: aRMSE <= 0.02",
-    number=", ".join(f"{error:.3f} with {R} endmembers" for R, error in follow.items()),
+    number=", ".join(
+        f"{row.armse:.3f} of {R} endmembers, {row.given:.3f} were they given"
+        for R, row in follow.iterrows()
+    ),
     holds=checks["plain"],
     source="ours",
 )

@@ -3,17 +3,19 @@ r"""Enclosing simplex: endmembers beyond the pixels, where none is pure.
 Archetypes are mixtures of pixels, and stay inside their hull. Where no pixel is pure, endmembers
 lie outside: at the corners of the smallest simplex around the pixels. With :math:`x_i` the pixels
 in the :math:`R - 1` dimensions of their mixtures, :math:`V` the corners, :math:`s_{ki}` the
-distance of pixel i from the facet opposite to corner k, positive inside, and :math:`\tau` the
-noise,
+distance of pixel i from the facet opposite to corner k, positive inside, :math:`\tau_i` the noise
+of the pixel and :math:`\tau` that of all,
 
 .. math:: \min_V \; \frac{1}{2} \log \det \Bigl( I + \frac{C_V}{\tau^2} \Bigr) + \frac{\lambda}{N}
-    \sum_{i, k} \frac{1}{2} \max \Bigl( 0, -\frac{s_{ki}}{\tau} \Bigr)^2, \qquad
+    \sum_{i, k} \frac{1}{2} \max \Bigl( 0, -\frac{s_{ki}}{\tau_i} \Bigr)^2, \qquad
     C_V = \frac{(V - \bar v 1^\top) (V - \bar v 1^\top)^\top}{R (R + 1)}.
 
 The first term is the volume of the simplex, blurred by the noise: :math:`C_V` is the covariance of
 mixtures that fill it evenly. With :math:`\lambda = 1` this is a joint maximum of the likelihood of
-such mixtures. Where few pixels are near the corners, it cuts them off: the weight is doubled until
-next to no pixel is left outside.
+such mixtures. Pixels need not fill it evenly, and then the corners may cut some off. But of the
+pixels on a facet, noise puts the part :math:`\Phi(-1)` outside by more than its standard
+deviation, and :math:`\Phi(-2)` by more than twice that; of those cut off, more are far. The weight
+is raised until of those outside no more are far than noise explains.
 
 References:
     | A Variable Splitting Augmented Lagrangian Approach to Linear Spectral Unmixing
@@ -32,20 +34,23 @@ from torch import Tensor
 
 from .mixing import fcls
 
-# A pixel is outside if it is so many times the noise beyond a facet, and so many may be
-FAR, FEW = 3.0, 0.01
+# Of the pixels that are outside by the noise, so many are by twice the noise
+FAR = float(torch.special.ndtr(torch.tensor(-2.0)) / torch.special.ndtr(torch.tensor(-1.0)))
 
-# So many weights are tried, each twice the one before
-DOUBLINGS = 6
+# The weights that are tried, in turn
+WEIGHTS = [2 ** (k / 2) for k in range(-2, 11)]
 
 
-def enclose(pixels: Tensor, R: int, *, starts: int = 4, seed: int = 0) -> Tensor:
+def enclose(
+    pixels: Tensor, R: int, *, light: Tensor | None = None, starts: int = 4, seed: int = 0
+) -> Tensor:
     r"""Finds the corners of the smallest simplex around pixels.
 
     Args:
         pixels: The pixels, with their brightness divided out or fixed, with shape (B, N), in
             float64.
-        R: The number of endmembers, at least 2.
+        R: The number of endmembers, at least 2 and at most B.
+        light: What the pixels were divided by, if they were, with shape (N,): their noise too.
         starts: The number of sets of extreme pixels to start from.
         seed: The seed of these.
 
@@ -56,20 +61,25 @@ def enclose(pixels: Tensor, R: int, *, starts: int = 4, seed: int = 0) -> Tensor
     values, vectors = torch.linalg.eigh((pixels - centre) @ (pixels - centre).mT / pixels.shape[1])
     basis = vectors[:, -(R - 1) :]
     x = basis.mT @ (pixels - centre)  # (R - 1, pixels)
-    # The largest noise in any direction; where there is none, the corners get a little room
-    noise = values[-R].clamp_min(0).sqrt() if len(values) >= R else x.new_zeros(())
-    noise = noise.clamp_min(1e-3 * values[-(R - 1)].clamp_min(0).sqrt())
+    # The largest noise in any direction, and the mean; where there is none, there is a little room
+    noises = values[: -(R - 1)].clamp_min(0)
+    room = 1e-3 * values[-(R - 1)].clamp_min(0).sqrt()
+    noise, mean = (v.sqrt().maximum(room) for v in (noises[-1], noises.mean()))
+    relative = torch.ones_like(x[0]) if light is None else 1 / light
+    relative = relative / relative.square().mean().sqrt()
 
     generator = torch.Generator().manual_seed(seed)
     raised = torch.cat([x, x.norm(dim=0).mean().expand(1, x.shape[1])])
     extremes = [x[:, vertices(raised, generator)] for _ in range(starts)]
-    V, weight = extremes[0], 1.0
-    for _ in range(DOUBLINGS):
-        V = min((_shrink(x, start, noise, weight) for start in extremes), key=lambda v: v[1])[0]
-        outside = _distances(x, V).amin(dim=0) < -FAR * noise
-        if outside.double().mean() <= FEW:
+    V, begun = extremes[0], extremes
+    for weight in WEIGHTS:
+        tried = (_shrink(x, start, noise, noise * relative, weight) for start in begun)
+        V = min(tried, key=lambda v: v[1])[0]
+        outside = -_distances(x, V) / (mean * relative)
+        expected = FAR * (outside > 1).sum()
+        if (outside > 2).sum() <= expected + expected.sqrt():  # up to chance
             break
-        weight *= 2
+        begun = [V, extremes[0]]
 
     return basis @ V + centre
 
@@ -126,7 +136,9 @@ def norms_of(M: Tensor, pixels: Tensor) -> Tensor:
     return M.norm(dim=0) / torch.from_numpy(inverse).to(M).clamp_min(1 / limit)
 
 
-def _shrink(x: Tensor, start: Tensor, noise: Tensor, weight: float) -> tuple[Tensor, float]:
+def _shrink(
+    x: Tensor, start: Tensor, noise: Tensor, noises: Tensor, weight: float
+) -> tuple[Tensor, float]:
     # In coordinates in which the first simplex is about regular
     centre = start.mean(dim=1, keepdim=True)
     u, s, _ = torch.linalg.svd(start - centre, full_matrices=False)
@@ -135,7 +147,7 @@ def _shrink(x: Tensor, start: Tensor, noise: Tensor, weight: float) -> tuple[Ten
     y, V = inverse @ (x - centre), (inverse @ (start - centre)).requires_grad_(True)
 
     def objective() -> Tensor:
-        outside = (-_distances(y, V, inverse) / noise).clamp_min(0)
+        outside = (-_distances(y, V, inverse) / noises).clamp_min(0)
         spread = forward @ (V - V.mean(dim=1, keepdim=True))
         blurred = spread @ spread.mT / (noise**2 * V.shape[1] * (V.shape[1] + 1))
         volume = torch.logdet(torch.eye(len(x), dtype=x.dtype) + blurred) / 2

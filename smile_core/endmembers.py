@@ -100,7 +100,8 @@ def find_endmembers(
     if evidence.enclosable:
         light = fine.sum(dim=0)
         fine = (fine if plain else fine[:, light > DARK * light.mean()]).double()
-        M = enclose(fine if plain else fine / fine.sum(dim=0), R, seed=seed).clamp_min(0)
+        light = None if plain else fine.sum(dim=0)
+        M = enclose(fine if plain else fine / light, R, light=light, seed=seed).clamp_min(0)
         if (M.sum(dim=0) > 0).all():
             M = M if plain else unit(M) * norms_of(M / M.sum(dim=0), fine)
             M = M if near is None else M[:, match(M, near)[0]]

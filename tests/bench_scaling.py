@@ -2,12 +2,14 @@ r"""Benchmark: seconds against other ways to the same result, in one run on one 
 
     python tests/bench_scaling.py                   # everything; a quarter of an hour
     python tests/bench_scaling.py --only solver     # one part
+    python tests/bench_scaling.py --only fit --device cuda
 
 Rivals take turns, and of the repeats the least processor time counts: other programs can only add
 to it. One thread each, except for the default fit, of which wall time counts.
 """
 
 import argparse
+import itertools
 import numpy as np
 import pandas as pd
 import time
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from smile_core import scenes, unmix
 from smile_core.archetypes import _start, archetypes, candidates
+from smile_core.metrics import armse
 from smile_core.mixing import fcls, gap, unit
 from smile_core.studies.machine import measure
 from smile_core.studies.scaling import Size, scene, slope
@@ -29,6 +32,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["solver", "linearity", "restarts", "fit"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--restarts", type=int, default=50)
+    parser.add_argument("--device", default="cpu", help="of the fit, beside the CPU (%(default)s)")
     options = parser.parse_args()
     pd.options.display.width = 120
 
@@ -40,7 +44,8 @@ def main() -> None:
     if options.only in (None, "restarts"):
         report("Restarts in a batch and one after another", bench_restarts(options.restarts))
     if options.only in (None, "fit"):
-        report("One default fit, mode self, seconds of wall time", bench_fit(options.repeats))
+        title = "One default fit, mode self, seconds of wall time after the first"
+        report(title, bench_fit(options.repeats, options.device))
 
 
 def report(title: str, table: pd.DataFrame) -> None:
@@ -182,14 +187,19 @@ def one_by_one(pixels: Tensor, R: int, area: Tensor, restarts: int) -> int:
     return int(torch.where(misfit <= 1.03 * misfit.min(), volume, -1).argmax())
 
 
-def bench_fit(repeats: int) -> pd.DataFrame:
+def bench_fit(repeats: int, device: str = "cpu") -> pd.DataFrame:
     data, rows = scenes.load("samson"), []
-    for _ in range(repeats):
-        for threads in (1, 2):
-            result = unmix(data.image, data.R, threads=threads)
-            rows.append({"scene": data.name, "threads": threads, **result.seconds})
+    ways = [("cpu", 1), ("cpu", 2)] + ([(device, 2)] if device != "cpu" else [])
+    a = {}
+    for repeat, (name, threads) in itertools.product(range(repeats + 1), ways):
+        result = unmix(data.image, data.R, device=name, threads=threads)
+        a[name, threads] = result.a_hr
+        if repeat:  # the first warms up
+            row = {"device": name, "threads": threads, **result.seconds}
+            row["rmse to cpu"] = float(armse(result.a_hr, a["cpu", 1]))
+            rows.append(row)
 
-    return pd.DataFrame(rows).groupby(["scene", "threads"]).min().round(2)
+    return pd.DataFrame(rows).groupby(["device", "threads"]).min().round(4)
 
 
 if __name__ == "__main__":

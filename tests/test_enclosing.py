@@ -91,8 +91,42 @@ def test_few_pure_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert distance(enclose(pixels, 4), M) < 0.25
 
     # The likelihood alone cuts them off
-    monkeypatch.setattr(module, "DOUBLINGS", 1)
+    monkeypatch.setattr(module, "WEIGHTS", [1.0])
     assert distance(enclose(pixels, 4), M) > 0.75
+
+
+def test_few_on_the_facets() -> None:
+    r"""Tests that the weight rises for a few that are cut off, but not for the noise of many."""
+    M = torch.eye(4, dtype=torch.float64)
+    inside = 0.05 + 0.8 * mixtures(4, 6000)
+    pure = torch.eye(4, dtype=torch.float64).repeat_interleave(20, dim=1)
+    for few, limit in ((pure, 0.05), (pure[:, ::20], 0.25)):
+        pixels = torch.cat([inside, few], dim=1)
+        noisy = torch.cat([pixels, torch.zeros(6, pixels.shape[1])]).double()
+        noisy = noisy + 0.02 * torch.randn_like(noisy)
+        V = enclose(noisy, 4)[:4]
+        assert distance(V, M) < limit
+
+    # Nothing is there beyond the pixels: what is outside is noise, and adds no volume
+    pixels = torch.cat([mixtures(4, 6000), torch.zeros(6, 6000)])
+    V = enclose(pixels + 0.03 * torch.randn_like(pixels), 4)[:4]
+    assert distance(V, M) < 0.08
+
+
+def test_light() -> None:
+    r"""Tests that dark pixels, which are noisier, do not push the corners out."""
+    M = torch.eye(4, dtype=torch.float64)
+    without, given = [], []
+    for _ in range(5):
+        pixels = torch.cat([mixtures(4, 3000), torch.zeros(6, 3000)])
+        light = 0.2 + torch.rand(3000, dtype=torch.float64)
+        noisy = pixels + 0.02 * torch.randn_like(pixels) / light
+        without.append(distance(enclose(noisy, 4)[:4], M))
+        given.append(distance(enclose(noisy, 4, light=light)[:4], M))
+        # In any unit
+        again = enclose(noisy, 4, light=100 * light)[:4]
+        assert distance(again, M) == pytest.approx(given[-1], rel=1e-3)
+    assert sum(given) < 0.8 * sum(without)
 
 
 @pytest.mark.parametrize("purity", [1.0, 0.75])

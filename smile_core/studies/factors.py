@@ -208,9 +208,9 @@ def recover(
 
     Returns:
         The errors `sad`, in radians, and `armse`, in the convention of the result, `decided`;
-        `floor`, see the function. Of this method also the evidence: `structure`, `offset`,
-        `thickness` and `ratio`, as far as it was weighed, and whether the endmembers are corners,
-        `corners`.
+        `given`, what the second would be with the true endmembers; `floor`, see the function. Of
+        this method also the evidence: `structure`, `offset`, `thickness` and `ratio`, as far as it
+        was weighed, and whether the endmembers are corners, `corners`.
     """
     options = {"purity": purity, "shadow": shadow, "brightness": brightness, "seed": seed}
     scene = synthetic(size, endmembers, snr=math.inf, **options)
@@ -235,10 +235,12 @@ def recover(
         (M, a), decided = METHODS[method](x, endmembers, seed), "plain"
 
     permutation, angles = match(M, scene.M)
+    truth, M_true = reference(scene, decided), unit(scene.M) if decided == "share" else scene.M
 
     return {
         "sad": float(angles.mean()),
-        "armse": float(armse(a[permutation], reference(scene, decided))),
+        "armse": float(armse(a[permutation], truth)),
+        "given": float(armse(unmix_pixels(x, M_true, decided)[0], truth)),
         "decided": decided,
         "floor": floor(scene.image, scene.M),
         **found,

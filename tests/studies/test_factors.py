@@ -171,7 +171,8 @@ def test_recover(method: str) -> None:
     found = recover(method=method, snr=60, **PLAIN)
     assert found["decided"] == "plain"
     assert found["sad"] < 0.05
-    assert found["armse"] < 0.05
+    assert found["given"] < 0.002
+    assert found["given"] < found["armse"] < 0.05
     assert found["floor"] == pytest.approx(0, abs=1e-6)
 
 
