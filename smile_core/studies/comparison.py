@@ -9,7 +9,16 @@ What a method has found is kept as well as its errors, for maps and spectra to b
 scored.
 """
 
-__all__ = ["SMILE", "Estimate", "compare", "estimate", "place", "plan", "sources"]
+__all__ = [
+    "SMILE",
+    "Estimate",
+    "angles_to_pure",
+    "compare",
+    "estimate",
+    "place",
+    "plan",
+    "sources",
+]
 
 import contextlib
 import hashlib
@@ -26,7 +35,8 @@ from torch import Tensor
 from typing import Any
 
 from ..baselines import METHODS
-from ..metrics import match, reconstruction, score
+from ..metrics import angle, match, reconstruction, score
+from ..mixing import unit
 from ..record import replacing
 from ..scenes import Scene, load
 from ..unmixing import Settings, find_device
@@ -171,6 +181,25 @@ def place(name: str, size: int | None = None) -> Scene:
 
     H, W = data.image.shape[1:]
     return data.crop(min(size, H), min(size, W))
+
+
+def angles_to_pure(scene: Scene, M: Tensor, least: float = 0.95) -> Tensor:
+    r"""Measures how far endmembers are from the pixels that the reference calls pure.
+
+    Args:
+        scene: The scene, with reference abundances.
+        M: Endmembers in the order of the reference, with shape (B, R).
+        least: The abundance from which on a pixel is called pure.
+
+    Returns:
+        The angle of each endmember to the mean of these pixels, each divided by its norm, in
+        radians, with shape (R,); NaN where there are none.
+    """
+    pixels = unit(scene.image.double()).flatten(1)
+    pure = (scene.a.flatten(1) >= least).double()
+    means = pixels @ pure.mT / pure.sum(dim=1)  # NaN for none
+
+    return angle(M.double(), means)
 
 
 def estimate(

@@ -12,7 +12,15 @@ from smile_core import Settings
 from smile_core.baselines import METHODS
 from smile_core.scenes import Scene, synthetic
 from smile_core.studies import comparison
-from smile_core.studies.comparison import SMILE, compare, estimate, place, plan, sources
+from smile_core.studies.comparison import (
+    SMILE,
+    angles_to_pure,
+    compare,
+    estimate,
+    place,
+    plan,
+    sources,
+)
 from smile_core.studies.study import study
 
 ORDER = [2, 0, 1]
@@ -46,6 +54,18 @@ def calls(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, floa
     know.__module__ = "smile_core.baselines.volume"
     monkeypatch.setitem(METHODS, "KNOWS", know)
     return calls
+
+
+def test_angles_to_pure() -> None:
+    r"""Tests on two pixels of 30 and 50 degrees, whose mean is at 40, and on none."""
+    degrees = torch.tensor([30.0, 50.0, 0.0, 90.0]).deg2rad()
+    x = torch.stack([degrees.cos(), degrees.sin()])[:, None] * torch.tensor([1.0, 9, 2, 5])
+    a = torch.tensor([[0.96, 0.99, 0.5, 0.0], [0.04, 0.01, 0.5, 1.0], [0, 0, 0, 0]])[:, None]
+    M = torch.tensor([[1.0, 0.0, 1.0], [0.0, 7.0, 1.0]])
+    scene = Scene("fan", x, M, a, ("up", "along", "between"), torch.tensor([500.0, 600.0]), "")
+    angles = angles_to_pure(scene, M).rad2deg()
+    assert angles[:2].tolist() == pytest.approx([40, 0], abs=1e-4)
+    assert angles[2].isnan()
 
 
 def test_compare_with_the_truth(calls: list[tuple[int, float]]) -> None:
