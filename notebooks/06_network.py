@@ -425,5 +425,4 @@ print("neither branch tells LR abundances or HR detail much better:", tied)
 # All of this is the network with attention, which `unmix` leaves out unless told otherwise.
 # Small networks, trained for seconds on one scene: with more data, branches may part further. The full profile trains longer than the quick one.
 # Linear measures see linear content only. Blocks of pixels that are held out touch others whose neighbourhoods reach into them, so that all $R^2$ are somewhat too good, in all rows alike.
-# We look at the network after the last step; `unmix` keeps the weights with the smallest held-out loss, which may be earlier ones, even those of step zero.
 # Operations count matrix products and convolutions. Seconds are those of one machine.

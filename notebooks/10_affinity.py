@@ -256,8 +256,7 @@ for (name, s, seed, _), (network, _) in trained.items():
         u, g = (torch.cat([x.flatten() for x in each]) for each in (g_u, g_s))
         row = {"guide": cosine(u, g), "sum": cosine(u, u + g), "gated": cosine(u, gate(u, g))}
         row["length"] = g.norm() / u.norm()
-        if u.any():  # else these are the weights of step zero
-            rows.append({k: float(v) for k, v in row.items()})
+        rows.append({k: float(v) for k, v in row.items()})
 against = pd.DataFrame(rows)
 against.agg(["min", "mean", "max"]).round(3)
 
@@ -292,16 +291,16 @@ effect.round(2)
 
 # %% [markdown]
 # Most changes are fractions of a percent, and to SR they are more often a cost than a gain: what opposes unmixing is worth something there. The gate is an insurance, and this is its premium: too much for what it insures, so that `unmix` goes without (notebook 12).
-# And what does training change, gate or not? The held-out SR loss of the best weights against that of step zero, in percent:
+# And what does training change, gate or not? The held-out SR loss after the last step against that of step zero, in percent:
 
 # %%
 validation = {case: history["validation"] for case, (_, history) in trained.items()}
-learned = pd.Series({case: 100 * (min(v) / v[0] - 1) for case, v in validation.items()})
+learned = pd.Series({case: 100 * (v[-1] / v[0] - 1) for case, v in validation.items()})
 learned = learned.rename_axis(["scene", "scale", "seed", "gated"])
 learned.groupby(level=["scale", "scene", "gated"], sort=False).mean().round(2)
 
 # %% [markdown]
-# Zero is where no weights were better than those of step zero, and these were kept.
+# Above zero, training has overfitted. That is what the rehearsal is for: its share of the correction is small there.
 
 # %% [markdown]
 # ## What the recording costs

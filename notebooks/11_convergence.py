@@ -303,7 +303,7 @@ for name in names[:2]:
 plt.show()
 
 # %% [markdown]
-# The loss of a step is that of one pair in one orientation, hence the scatter; what is kept are the weights with the smallest held-out loss, be it those of step zero, which change nothing.
+# The loss of a step is that of one pair in one orientation, hence the scatter. No weights are chosen by the held-out loss; how far to trust the last ones, the rehearsal tells.
 # Of the restarts, those within 3 % of the smallest angle compete for the largest volume; a larger one at a larger angle does not count.
 
 # %% [markdown]

@@ -217,11 +217,11 @@ def test_train(scene: tuple[Tensor, Tensor], steps: int) -> None:
     assert len(history["validation"]) == 1 + -(-steps // 10)
     assert calls[: steps + 1] == [("training", step, steps) for step in range(steps + 1)]
 
-    # The weights are those of the best validation
+    # The weights are those of the last validation
     pair = material[0][0]
     with torch.no_grad():
         held_out = losses(network, pair, M.T @ M, pair.validation)["sr"]
-    assert held_out.item() == min(history["validation"])
+    assert held_out.item() == history["validation"][-1]
 
     # The same again
     (first, weights), (second, weights_) = runs
@@ -237,16 +237,38 @@ def test_train_helps(scene: tuple[Tensor, Tensor]) -> None:
     assert min(history["validation"]) < 0.8 * history["validation"][0]
 
 
-def test_train_does_no_harm(scene: tuple[Tensor, Tensor]) -> None:
-    r"""Tests that the weights of step zero are kept where nothing is better."""
+def test_overfitting_is_told(scene: tuple[Tensor, Tensor]) -> None:
+    r"""Tests that the validation rises where there is nothing to learn."""
     _, M = scene
-    network = make_network(M)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    history = train(network, [[make_true_pair(M)]], M, steps=20, learning_rate=1e-2)
-
-    assert history["validation"][0] == min(history["validation"])
+    history = train(make_network(M), [[make_true_pair(M)]], M, steps=20, learning_rate=1e-2)
     assert history["validation"][1] > 2 * history["validation"][0]
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert history["validation"][-1] > history["validation"][0]
+
+
+def test_rounding_is_not_learned(
+    scene: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r"""Tests that errors of the size of rounding lead to nearly the same network.
+
+    On another device sums are rounded otherwise. Of gradients that are rounding errors, the usual
+    steps make steps of full length.
+    """
+    image, M = scene
+    clean = make_pairs(image, M, show_all(image), 2, "share", 0)
+    noisy = [p._replace(features=p.features * (1 + 6e-8 * torch.randn(1))) for p in clean]
+
+    def distance() -> float:
+        found = []
+        for pairs in (clean, noisy):
+            network = make_network(M)
+            train(network, [pairs], M, steps=100, learning_rate=3e-3)
+            found.append(network(clean[0].features, clean[0].a, clean[0].a_hr)[1].detach())
+        return float((found[0] - found[1]).square().mean().sqrt())
+
+    near = distance()
+    assert near < 3e-5
+    monkeypatch.setattr(objective, "EPSILON", 1e-8)
+    assert distance() > near
 
 
 def test_several_images(scene: tuple[Tensor, Tensor]) -> None:
