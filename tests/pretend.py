@@ -2,10 +2,13 @@ r"""A GPU that is pretended, for tests where there is none.
 
 Its tensors are computed with on the CPU, but say that they are on ``cuda:0``, and refuse to be
 mixed with others as those of a GPU do. So tests can tell where data are moved, and which steps
-wait for the device; not how fast or how exact a real one is.
+wait for the device; not how fast a real one is.
+
+How exact one is can be pretended as well: in `OtherRounding` convolutions see their input as
+TensorFloat-32, as they do on a GPU by default, and all sums come out with other errors.
 """
 
-__all__ = ["GPU", "PretendedGPU", "pretend"]
+__all__ = ["GPU", "OtherRounding", "PretendedGPU", "pretend"]
 
 import pytest
 import torch
@@ -30,6 +33,17 @@ READS = {
 
 # These may be called with tensors of both: indices, too, come from anywhere
 MOVES = {aten._to_copy.default, aten.copy_.default, aten.index.Tensor}
+
+# What rounds its input on a GPU, and what sums up in an order of its own
+CONVOLUTIONS = {aten.convolution.default, aten.convolution_backward.default}
+SUMS = {
+    *CONVOLUTIONS,
+    aten.addmm.default,
+    aten.baddbmm_.default,
+    aten.bmm.default,
+    aten.mm.default,
+    aten.sum.dim_IntList,
+}
 
 
 class PretendedTensor(Tensor):
@@ -123,3 +137,39 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> PretendedGPU:
     monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
 
     return PretendedGPU()
+
+
+class OtherRounding(TorchDispatchMode):
+    r"""A block of code in which float32 is rounded otherwise.
+
+    Args:
+        seed: The seed of the errors.
+        size: Their largest size, relative to the sum.
+    """
+
+    def __init__(self, seed: int = 0, size: float = 2.0**-24) -> None:
+        super().__init__()
+
+        self.generator = torch.Generator().manual_seed(seed)
+        self.size = size
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function in CONVOLUTIONS:
+            args = tuple(_to_tensor_float(x) for x in args)
+        out = function(*args, **(kwargs or {}))
+        for x in tree_leaves(out) if function in SUMS else []:
+            if isinstance(x, Tensor) and x.dtype == torch.float32:
+                x.mul_(1 + self.size * (2 * torch.rand(x.shape, generator=self.generator) - 1))
+
+        return out
+
+
+def _to_tensor_float(x: Any) -> Any:
+    # 13 of the 23 bits of the fraction are rounded away
+    if not isinstance(x, Tensor) or x.dtype != torch.float32:
+        return x
+    bits = (x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF
+
+    return bits.view(torch.float32)

@@ -6,7 +6,7 @@ import torch
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pretend import GPU, PretendedGPU, pretend
+from pretend import GPU, OtherRounding, PretendedGPU, pretend
 from torch import Tensor
 
 from smile_core import scenes
@@ -104,6 +104,30 @@ def test_attention_on_the_device(scene: Scene, gpu: None) -> None:
     y = degrade(scene.image, 2)
     here, there = (unmix(y, 3, device=device, settings=settings) for device in ("cpu", "cuda"))
     assert armse(there.a_hr, here.a_hr) < (1e-3 if REAL else 1e-6)
+
+
+def test_tensor_float() -> None:
+    r"""Tests the pretended rounding: 10 bits of the fraction are left, and ones are exact."""
+    x = torch.tensor([1.0, 1 + 2.0**-10, 1 + 2.0**-12, -3.1415927])[None, None]
+    with OtherRounding(size=0.0):
+        y = torch.nn.functional.conv1d(x, torch.ones(1, 1, 1))[0, 0]
+    assert y[:3].tolist() == [1.0, 1 + 2.0**-10, 1.0]
+    assert 0 < abs(float(y[3]) + 3.1415927) < 4 * 2.0**-11
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.data(name)) for name in ("samson", "jasper")]
+)
+def test_other_rounding(name: str) -> None:
+    r"""Tests that abundances are the same within 5e-4 if float32 is rounded as on a GPU."""
+    data = scenes.load(name)
+    y = degrade(data.image[:, :94, :94], 2)
+    here = unmix(y, data.R, device="cpu")
+    with OtherRounding():
+        there = unmix(y, data.R, device="cpu")
+    assert not torch.equal(there.a_hr, here.a_hr)
+    for name in ("a", "a_hr"):
+        assert armse(getattr(there, name), getattr(here, name)) < 5e-4
 
 
 def draw_pairs(scene: Scene) -> tuple[list[Pair], Tensor]:
