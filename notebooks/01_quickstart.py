@@ -132,7 +132,7 @@ print(f"largest gap of a pixel, relative to its energy: {certificate:.0e}")
 # %% [markdown]
 # ## Training
 #
-# The held-out loss is that of tiles which training has not seen. It is watched, and chooses nothing: how far the network is trusted, the rehearsal tells.
+# The held-out loss is that of tiles which training has not seen. It is watched, and chooses nothing: the rehearsal tells how far to trust the network.
 # On the right, each point is a restart of the endmember search; the marked one was taken.
 
 # %%

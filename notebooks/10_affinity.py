@@ -300,7 +300,7 @@ learned = learned.rename_axis(["scene", "scale", "seed", "gated"])
 learned.groupby(level=["scale", "scene", "gated"], sort=False).mean().round(2)
 
 # %% [markdown]
-# Above zero, training has overfitted. That is what the rehearsal is for: its share of the correction is small there.
+# Above zero, the weights are worse on held-out tiles than those of step zero: training has overfitted. `unmix` takes the correction only as far as the rehearsal supports it.
 
 # %% [markdown]
 # ## What the recording costs

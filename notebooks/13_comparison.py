@@ -241,7 +241,7 @@ witness.round(3)
 
 # %% [markdown]
 # Where the left number is the larger, the reference is further from its own pure pixels than what was found without it, and an angle between the two says less of the method than of the reference.
-# And these are the errors of abundances if the reference endmembers are given, by the constrained solve with the brightness free or fixed, whichever is better: how near to zero an error can come.
+# And these are the errors of abundances if the reference endmembers are given, by the constrained solve with the brightness free or fixed, whichever is better. This is no bound, but what is left is not due to the endmembers.
 
 # %%
 given = {}

@@ -34,7 +34,7 @@ def cosine(g: Tensor, h: Tensor) -> Tensor:
     r"""Computes the cosine of two gradients, zero if one of them is.
 
     Args:
-        g: A gradient of all parameters, with shape (P,).
+        g: A gradient of all shared parameters, in one vector, with shape (P,).
         h: The other, with shape (P,).
     """
     return g @ h / (g.norm() * h.norm()).clamp_min(torch.finfo(g.dtype).tiny)
@@ -75,7 +75,8 @@ def task_affinity(
         before: The loss of the other task, positive.
         loss: Evaluates it after the step.
         parameters: The shared parameters; they are left as they were.
-        g: The gradient of the one task, in one vector, with shape (P,).
+        g: The gradient of the one task, in one vector in the order of the parameters, with shape
+            (P,).
         size: The length of the step, relative.
 
     Returns:

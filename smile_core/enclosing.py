@@ -12,10 +12,13 @@ of the pixel and :math:`\tau` that of all,
 
 The first term is the volume of the simplex, blurred by the noise: :math:`C_V` is the covariance of
 mixtures that fill it evenly. With :math:`\lambda = 1` this is a joint maximum of the likelihood of
-such mixtures. Pixels need not fill it evenly, and then the corners may cut some off. But of the
-pixels on a facet, noise puts the part :math:`\Phi(-1)` outside by more than its standard
-deviation, and :math:`\Phi(-2)` by more than twice that; of those cut off, more are far. The weight
-is raised until of those outside no more are far than noise explains.
+such mixtures; where :math:`-s_{ki}` is beyond :math:`4 \tau_i`, the square goes on as a straight
+line, lest single bad pixels move corners. Pixels need not fill the simplex evenly, and then it may
+cut some off. But of those on a facet, noise puts the part :math:`\Phi(-1)` outside by more than
+its standard deviation, and :math:`\Phi(-2)` by more than twice that; of those cut off, more are
+far. So :math:`\lambda` is raised, from one half on, until of all distances outside no more are far
+than noise explains. Here the noise is its root mean square over all directions of noise; in the
+formula :math:`\tau` is that of the largest.
 
 References:
     | A Variable Splitting Augmented Lagrangian Approach to Linear Spectral Unmixing
@@ -34,8 +37,11 @@ from torch import Tensor
 
 from .mixing import fcls
 
-# Of the pixels that are outside by the noise, so many are by twice the noise
+# Of pixels on a facet that are outside by the noise, so many are by twice the noise
 FAR = float(torch.special.ndtr(torch.tensor(-2.0)) / torch.special.ndtr(torch.tensor(-1.0)))
+
+# Beyond so many times the noise, what is outside counts by its distance, not by its square
+BEND = 4.0
 
 # The weights that are tried, in turn
 WEIGHTS = [2 ** (k / 2) for k in range(-2, 11)]
@@ -50,7 +56,8 @@ def enclose(
         pixels: The pixels, with their brightness divided out or fixed, with shape (B, N), in
             float64.
         R: The number of endmembers, at least 2 and at most B.
-        light: What the pixels were divided by, if they were, with shape (N,): their noise too.
+        light: What the pixels were divided by, with shape (N,), if they were: the noise of each is
+            taken as inversely proportional to it. If `None`, all have the same noise.
         starts: The number of sets of extreme pixels to start from.
         seed: The seed of these.
 
@@ -61,8 +68,11 @@ def enclose(
     values, vectors = torch.linalg.eigh((pixels - centre) @ (pixels - centre).mT / pixels.shape[1])
     basis = vectors[:, -(R - 1) :]
     x = basis.mT @ (pixels - centre)  # (R - 1, pixels)
-    # The largest noise in any direction, and the mean; where there is none, there is a little room
-    noises = values[: -(R - 1)].clamp_min(0)
+    # The largest noise in any direction, and the mean, but for a direction without, which division
+    # by the light leaves; where there is none at all, there is a little room
+    noises = values[: -(R - 1)]
+    noises = noises[noises > 1e-12 * values[-1]]
+    noises = noises if len(noises) else values.new_zeros(1)
     room = 1e-3 * values[-(R - 1)].clamp_min(0).sqrt()
     noise, mean = (v.sqrt().maximum(room) for v in (noises[-1], noises.mean()))
     relative = torch.ones_like(x[0]) if light is None else 1 / light
@@ -77,7 +87,7 @@ def enclose(
         V = min(tried, key=lambda v: v[1])[0]
         outside = -_distances(x, V) / (mean * relative)
         expected = FAR * (outside > 1).sum()
-        if (outside > 2).sum() <= expected + expected.sqrt():  # up to chance
+        if (outside > 2).sum() <= expected + expected.sqrt():  # or one standard deviation more
             break
         begun = [V, extremes[0]]
 
@@ -148,11 +158,12 @@ def _shrink(
 
     def objective() -> Tensor:
         outside = (-_distances(y, V, inverse) / noises).clamp_min(0)
+        hinge = torch.where(outside < BEND, outside.square() / 2, BEND * (outside - BEND / 2))
         spread = forward @ (V - V.mean(dim=1, keepdim=True))
         blurred = spread @ spread.mT / (noise**2 * V.shape[1] * (V.shape[1] + 1))
         volume = torch.logdet(torch.eye(len(x), dtype=x.dtype) + blurred) / 2
 
-        return volume + weight * outside.square().sum(dim=0).mean() / 2
+        return volume + weight * hinge.sum(dim=0).mean()
 
     optimizer = torch.optim.LBFGS(
         [V], max_iter=300, history_size=20, tolerance_change=1e-9, line_search_fn="strong_wolfe"

@@ -16,7 +16,7 @@ added up, or combined by another rule (see `smile_core.weighting`).
 Overfitting is the danger, for a scene is small. Every pair is shown in its eight orientations, and
 a fifth of its tiles is held out, to watch the SR loss. No weights are chosen by it: where two of
 them do about as well, rounding would choose. How far to trust the last ones is measured elsewhere,
-see `smile_core.guidance`, and is a share, which depends on them smoothly.
+see `smile_core.guidance`, and is a share, which changes little where they do.
 """
 
 __all__ = ["Level", "Pair", "features", "losses", "make_pairs", "train"]
@@ -35,7 +35,7 @@ from .network import Smile
 from .progress import Progress
 from .weighting import combine, uncertain
 
-# Gradients that are much smaller, and may be rounding errors, take no steps of full length
+# Gradients far below this, which may be rounding errors, take steps far below the learning rate
 EPSILON = 1e-5
 
 # The learning rate of logarithms of variances: they have to follow the losses within the training

@@ -199,7 +199,8 @@ def bench_fit(repeats: int, device: str = "cpu") -> pd.DataFrame:
             row["rmse to cpu"] = float(armse(result.a_hr, a["cpu", 1]))
             rows.append(row)
 
-    return pd.DataFrame(rows).groupby(["device", "threads"]).min().round(4)
+    table = pd.DataFrame(rows).groupby(["device", "threads"])
+    return table.min().assign(**{"rmse to cpu": table["rmse to cpu"].max()}).round(4)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ mixed with others as those of a GPU do. So tests can tell where data are moved, 
 wait for the device; not how fast a real one is.
 
 How exact one is can be pretended as well: in `OtherRounding` convolutions see their input as
-TensorFloat-32, as they do on a GPU by default, and all sums come out with other errors.
+TensorFloat-32, as they do on a GPU by default, and sums come out with other errors, relative to
+the size of their terms.
 """
 
 __all__ = ["GPU", "OtherRounding", "PretendedGPU", "pretend"]
@@ -24,11 +25,16 @@ GPU = torch.device("cuda", 0)
 
 # What a program cannot go on without: the number or the size that the device finds
 READS = {
+    aten._linalg_check_errors.default,
+    aten._linalg_eigh.default,
     aten._local_scalar_dense.default,
+    aten._unique2.default,
+    aten.allclose.default,
     aten.equal.default,
     aten.is_nonzero.default,
     aten.masked_select.default,
     aten.nonzero.default,
+    aten.repeat_interleave.Tensor,
 }
 
 # These may be called with tensors of both: indices, too, come from anywhere
@@ -38,10 +44,12 @@ MOVES = {aten._to_copy.default, aten.copy_.default, aten.index.Tensor}
 CONVOLUTIONS = {aten.convolution.default, aten.convolution_backward.default}
 SUMS = {
     *CONVOLUTIONS,
-    aten.addmm.default,
-    aten.baddbmm_.default,
     aten.bmm.default,
+    aten.dot.default,
+    aten.mean.dim,
     aten.mm.default,
+    aten.mv.default,
+    aten.sum.default,
     aten.sum.dim_IntList,
 }
 
@@ -125,7 +133,7 @@ class PretendedGPU(TorchDispatchMode):
 
 def _is_masked(function: Any, args: Any) -> bool:
     # The size of what a mask picks is known to the device alone
-    masks = args[1] if function is aten.index.Tensor else []
+    masks = args[1] if function in (aten.index.Tensor, aten.index_put_.default) else []
     return any(i is not None and i.dtype == torch.bool for i in masks)
 
 
@@ -144,10 +152,10 @@ class OtherRounding(TorchDispatchMode):
 
     Args:
         seed: The seed of the errors.
-        size: Their largest size, relative to the sum.
+        size: Their largest size, relative to the sum of the sizes of all terms.
     """
 
-    def __init__(self, seed: int = 0, size: float = 2.0**-24) -> None:
+    def __init__(self, seed: int = 0, size: float = 2.0**-23) -> None:
         super().__init__()
 
         self.generator = torch.Generator().manual_seed(seed)
@@ -159,11 +167,20 @@ class OtherRounding(TorchDispatchMode):
         if function in CONVOLUTIONS:
             args = tuple(_to_tensor_float(x) for x in args)
         out = function(*args, **(kwargs or {}))
-        for x in tree_leaves(out) if function in SUMS else []:
-            if isinstance(x, Tensor) and x.dtype == torch.float32:
-                x.mul_(1 + self.size * (2 * torch.rand(x.shape, generator=self.generator) - 1))
+        if function not in SUMS or args[0].dtype != torch.float32:
+            return out
+
+        sizes = function(*(_size(x) for x in args), **(kwargs or {}))
+        for x, size in zip(tree_leaves(out), tree_leaves(sizes), strict=True):
+            if isinstance(x, Tensor):
+                error = 2 * torch.rand(x.shape, generator=self.generator) - 1
+                x.add_(self.size * size * error)
 
         return out
+
+
+def _size(x: Any) -> Any:
+    return x.abs() if isinstance(x, Tensor) else x
 
 
 def _to_tensor_float(x: Any) -> Any:

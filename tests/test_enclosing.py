@@ -40,12 +40,13 @@ def test_no_pure_pixels(R: int) -> None:
 
 
 @pytest.mark.parametrize("noise", [0.001, 0.01, 0.05])
-def test_line(noise: float) -> None:
+def test_line(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
     r"""Tests, on a segment of length one, where volume and what is outside are balanced.
 
     With :math:`d = 1 - 2 e` the distance of the corners, the volume is :math:`\frac{1}{2} \log (1
     + d^2 / 12 \tau^2)`; outside is :math:`\int_0^e (t / \tau)^2 \, dt` for both ends together.
     """
+    monkeypatch.setattr(module, "WEIGHTS", [1.0])
     x = torch.linspace(0, 1, 20_001, dtype=torch.float64)
     around = noise * torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(10_001)[: len(x)]
     pixels = torch.stack([2 + 0.6 * x, 3 - 0.8 * x, 1 + around])
@@ -95,22 +96,34 @@ def test_few_pure_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert distance(enclose(pixels, 4), M) > 0.75
 
 
-def test_few_on_the_facets() -> None:
-    r"""Tests that the weight rises for a few that are cut off, but not for the noise of many."""
+def test_few_on_the_facets(monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests that the weight rises for a few that are cut off, and not on for noise alone."""
     M = torch.eye(4, dtype=torch.float64)
     inside = 0.05 + 0.8 * mixtures(4, 6000)
     pure = torch.eye(4, dtype=torch.float64).repeat_interleave(20, dim=1)
-    for few, limit in ((pure, 0.05), (pure[:, ::20], 0.25)):
-        pixels = torch.cat([inside, few], dim=1)
-        noisy = torch.cat([pixels, torch.zeros(6, pixels.shape[1])]).double()
-        noisy = noisy + 0.02 * torch.randn_like(noisy)
-        V = enclose(noisy, 4)[:4]
-        assert distance(V, M) < limit
+    pixels = torch.cat([inside, pure], dim=1)
+    noisy = torch.cat([pixels, torch.zeros(6, pixels.shape[1])]).double()
+    noisy = noisy + 0.02 * torch.randn_like(noisy)
+    assert distance(enclose(noisy, 4)[:4], M) < 0.05
+    with monkeypatch.context() as at_first:
+        at_first.setattr(module, "WEIGHTS", [1.0])
+        assert distance(enclose(noisy, 4)[:4], M) > 0.1
 
-    # Nothing is there beyond the pixels: what is outside is noise, and adds no volume
+    # What is outside by noise alone adds no volume, as it would at the largest weight
     pixels = torch.cat([mixtures(4, 6000), torch.zeros(6, 6000)])
-    V = enclose(pixels + 0.03 * torch.randn_like(pixels), 4)[:4]
-    assert distance(V, M) < 0.08
+    noisy = pixels + 0.03 * torch.randn_like(pixels)
+    assert distance(enclose(noisy, 4)[:4], M) < 0.08
+    monkeypatch.setattr(module, "WEIGHTS", module.WEIGHTS[-1:])
+    assert distance(enclose(noisy, 4)[:4], M) > 0.1
+
+
+def test_bad_pixel() -> None:
+    r"""Tests that a single pixel that is no mixture moves no corner."""
+    M = torch.eye(4, dtype=torch.float64)
+    pixels = torch.cat([mixtures(4, 4000), torch.zeros(6, 4000)])
+    pixels = pixels + 0.01 * torch.randn_like(pixels)
+    bad = torch.tensor([1.3, -0.3, *8 * [0]], dtype=torch.float64)[:, None]
+    assert distance(enclose(torch.cat([pixels, bad], dim=1), 4)[:4], M) < 0.05
 
 
 def test_light() -> None:

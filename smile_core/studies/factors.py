@@ -208,9 +208,9 @@ def recover(
 
     Returns:
         The errors `sad`, in radians, and `armse`, in the convention of the result, `decided`;
-        `given`, what the second would be with the true endmembers; `floor`, see the function. Of
-        this method also the evidence: `structure`, `offset`, `thickness` and `ratio`, as far as it
-        was weighed, and whether the endmembers are corners, `corners`.
+        `given`, the second by a constrained solve with the true ones; `floor`, see the function.
+        Of this method also the evidence: `structure`, `offset`, `thickness` and `ratio`, as far as
+        it was weighed, and whether the endmembers are corners, `corners`.
     """
     options = {"purity": purity, "shadow": shadow, "brightness": brightness, "seed": seed}
     scene = synthetic(size, endmembers, snr=math.inf, **options)

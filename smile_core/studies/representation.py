@@ -207,7 +207,7 @@ def snapshots(
         seed: The seed of pairs and orientations.
 
     Returns:
-        The copies by the number of steps. The last step is not always what training keeps.
+        The copies by the number of steps.
     """
     copies = {}
 
