@@ -132,8 +132,15 @@ print(f"largest gap of a pixel, relative to its energy: {certificate:.0e}")
 # %% [markdown]
 # ## Training
 #
-# The held-out loss is that of tiles which training has not seen. It is watched, and chooses nothing: the rehearsal tells how far to trust the network.
-# On the right, each point is a restart of the endmember search; the marked one was taken.
+# How much of the network's correction is taken, the rehearsal one octave below tells. Where there is nothing to gain, the share is zero, and no network is trained.
+
+# %%
+share = result.history.get("share", [0.0])[0]
+print(f"share of the network's correction: {share:.2f}")
+
+# %% [markdown]
+# Each point is a restart of the endmember search; the marked one was taken. If a network was trained, its losses are on the left.
+# The held-out loss is that of tiles which training has not seen; it is watched, and chooses nothing.
 
 # %%
 fig = plot.training(result.history)

@@ -303,6 +303,7 @@ for name in names[:2]:
 plt.show()
 
 # %% [markdown]
+# Where the rehearsal saw nothing to gain, no network was trained, and there are restarts only.
 # The loss of a step is that of one pair in one orientation, hence the scatter. No weights are chosen by the held-out loss; the rehearsal tells how far to trust the last ones.
 # Of the restarts, those within 3 % of the smallest angle compete for the largest volume; a larger one at a larger angle does not count.
 
