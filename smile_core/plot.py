@@ -36,7 +36,7 @@ STYLE = Path(__file__).with_name("smile.mplstyle")
 # What an abundance is
 MEANING = {"share": "share of light", "area": "fraction of area", "plain": "plain mixing"}
 
-LOSSES = {"unmixing": "unmixing", "sr": "super-resolution"}
+LOSSES = {"unmixing": "unmixing", "sr": "SR"}
 
 # Beside a title that is on the left
 ABOVE = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "ncols": 2}

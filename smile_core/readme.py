@@ -27,7 +27,7 @@ def table(root: Path) -> str:
         root: The folder of `notebooks`, for their titles, and of `figures/full`, for their
             numbers, `NN_name.json`.
     """
-    rows, lost, runs, count = [], [], set(), 0
+    rows, lost, runs, count = [], [], {}, 0
     for path in sorted((root / "figures" / "full").glob("[0-9][0-9]_*.json")):
         content = json.loads(path.read_text("utf-8"))
         run, name, claims = content["provenance"], content["name"], content["claims"]
@@ -43,7 +43,8 @@ def table(root: Path) -> str:
         lost += [f"- {link}: {c['claim']}: **{c['number']}**" for c in claims if not c["holds"]]
 
         commit = (run["commit"] or "none")[:7] + (" with changes" if run["dirty"] else "")
-        runs.add(f"{run['date'][:10]}, {run['machine']}, {run['device']}, commit {commit}")
+        where = f"{run['date'][:10]}, {run['machine']}, {run['device']}, commit {commit}"
+        runs.setdefault(where, []).append(name[:2])
 
     lines = [
         "",
@@ -51,7 +52,8 @@ def table(root: Path) -> str:
         "|---|---|---|---|",
     ]
     lines += [*rows, "", f"Of {count} claims, these {len(lost)} do not hold:", "", *lost, ""]
-    lines += [f"All claims are ours. Full profile: {'; '.join(sorted(runs))}.", ""]
+    told = "; ".join(f"{where} ({', '.join(names)})" for where, names in sorted(runs.items()))
+    lines += [f"All claims are ours. Full profile: {told}.", ""]
 
     return "\n".join(lines) + "\n"
 

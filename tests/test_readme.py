@@ -39,7 +39,7 @@ def test_main(tmp_path: Path) -> None:
     assert row in lines
     assert "Of 2 claims, these 1 do not hold:" in lines
     assert "- [03](notebooks/03_some.ipynb): Four: **5**" in lines
-    assert "All claims are ours. Full profile: 2026-01-02, M, cpu, commit 0123456." in lines
+    assert "All claims are ours. Full profile: 2026-01-02, M, cpu, commit 0123456 (03)." in lines
     assert "old" not in lines
     assert [lines[0], lines[-1]] == ["before", "after"]
 
