@@ -312,17 +312,17 @@ def test_training() -> None:
     fig = plot.training(series)
     assert_readable(fig)
     axes = {ax.get_title(loc="left"): ax for ax in fig.axes}
-    assert list(axes) == ["unmixing", "super-resolution", "restarts"]
+    assert list(axes) == ["unmixing", "SR", "restarts"]
 
     # Losses of each step
-    for title, name in [("unmixing", "unmixing"), ("super-resolution", "sr")]:
+    for title, name in [("unmixing", "unmixing"), ("SR", "sr")]:
         line = axes[title].lines[0]
         assert line.get_xdata().tolist() == list(range(25))
         assert line.get_ydata().tolist() == series[name]
     assert [axes[t].get_yscale() for t in list(axes)[:2]] == ["log", "linear"]
 
     # The held-out loss at steps 0, 10, 20 and at the end, which is 25
-    line = axes["super-resolution"].lines[1]
+    line = axes["SR"].lines[1]
     assert line.get_xdata().tolist() == [0, 10, 20, 25]
     assert line.get_ydata().tolist() == series["validation"]
 
