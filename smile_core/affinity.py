@@ -21,7 +21,7 @@ References:
     | https://arxiv.org/abs/2109.04617
 """
 
-__all__ = ["best_share", "cosine", "gate", "task_affinity"]
+__all__ = ["best_share", "cosine", "divide", "gate", "task_affinity"]
 
 import torch
 
@@ -115,8 +115,18 @@ def best_share(alone: Tensor, guided: Tensor, truth: Tensor) -> float:
     return float(share.nan_to_num(0).clamp(0, 1))
 
 
+def divide(vector: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    r"""Divides a vector of all parameters into parts with their shapes, which share its memory.
+
+    Args:
+        vector: The vector, with shape (P,).
+        parameters: The parameters, in its order.
+    """
+    parts = vector.split([p.numel() for p in parameters])
+    return [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
+
+
 def _assign(parameters: Sequence[Tensor], vector: Tensor) -> None:
     # In place, unlike torch's own, so that tensors which share the memory follow
-    parts = vector.split([p.numel() for p in parameters])
-    for p, part in zip(parameters, parts, strict=True):
-        p.copy_(part.view_as(p))
+    for p, part in zip(parameters, divide(vector, parameters), strict=True):
+        p.copy_(part)

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 from typing import NamedTuple
 
-from .affinity import cosine, task_affinity
+from .affinity import cosine, divide, task_affinity
 from .degradation import degrade, enlarge
 from .lifting import lift
 from .mixing import Convention, unit, unmix_pixels
@@ -246,9 +246,9 @@ def train(
         for name, value in measured.items():
             history.setdefault(name, []).append(value)
 
-        combined = combine(main, guide, weighting).split([p.numel() for p in parameters])
-        for p, g in zip(parameters, combined, strict=True):
-            p.grad = g.view_as(p)
+        combined = combine(main, guide, weighting)
+        for p, g in zip(parameters, divide(combined, parameters), strict=True):
+            p.grad = g
         optimizer.step()
         schedule.step()
 
