@@ -5,9 +5,10 @@ The scene is brought down, unmixed, and is itself what the result is compared wi
 with a change is paired with that of the method as it is: their difference is what the change does.
 """
 
-__all__ = ["CHANGES", "SOURCES", "ablate", "plan", "worth"]
+__all__ = ["CHANGES", "SOURCES", "ablate", "cost", "plan", "worth"]
 
 import itertools
+import numpy as np
 import pandas as pd
 import torch
 
@@ -16,6 +17,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ..degradation import degrade
+from ..guidance import factors_of
+from ..network import Smile
 from ..parts import PARTS
 from ..scenes import load
 from ..synthetic import synthetic
@@ -91,7 +94,9 @@ def ablate(
     Returns:
         The errors: `sad` in radians; `lr` and `hr`, of the abundances at both resolutions. The
         `share` of the network's correction that was taken, zero where no network was trained. And
-        whether the rehearsal spoke against the guide, so that there is none, `alone`.
+        whether the rehearsal spoke against the guide, so that there is none, `alone`. The
+        seconds of the `training`, with the rehearsal, and the number of `weights` of the network,
+        zero where none was trained but to rehearse.
     """
     data = synthetic(seed=seed) if scene == "synthetic" else load(scene)
     H, W = (min(n, size or n) // scale * scale for n in data.image.shape[1:])
@@ -108,11 +113,18 @@ def ablate(
     result = unmix(y, data.R, **options, **given)
     share = result.history.get("share")
 
+    # The result of an ablation does not hold its network
+    kind = {name: getattr(settings, name) for name in ("channels", "attention", "without")}
+    network = Smile(*result.M.shape, factors_of(scale)[0], **kind)
+    trained = "sr" in result.history
+
     return {
         **errors(result, data, first),
         "share": share[0] if share else 0.0,
         "alone": share is None,
         "convention": result.convention,
+        "training": result.seconds["training"],
+        "weights": sum(p.numel() for p in network.parameters()) if trained else 0,
     }
 
 
@@ -128,17 +140,46 @@ def worth(table: pd.DataFrame) -> pd.DataFrame:
         `low` to `high`, and `n`, the number of seeds. The change costs where `low` is positive,
         and pays where `high` is negative.
     """
-    full = table[table["change"] == ""]
-    pairs = table[table["change"] != ""].merge(full, on=[*PLACE, "seed"], suffixes=("", "_full"))
-
     rows = []
-    for place, group in pairs.groupby(["change", *PLACE], sort=False):
+    for place, group in _pairs(table).groupby(["change", *PLACE], sort=False):
         for error in ERRORS:
             difference = group[error] - group[f"{error}_full"]
             row = (*place, error, difference.mean(), *interval(difference), len(difference))
             rows.append(row)
 
     return pd.DataFrame(rows, columns=["change", *PLACE, "error", "mean", "low", "high", "n"])
+
+
+def cost(table: pd.DataFrame) -> pd.DataFrame:
+    r"""Sums up what each change does to the cost of the training.
+
+    Cases count where the network was trained with the change and without it.
+
+    Args:
+        table: The arguments of `ablate` and its results, a row per case, none of them failed.
+
+    Returns:
+        A row per `change` with which networks are trained: `weights`, their number relative to
+        that of the method; the geometric mean of the `seconds` of the training, relative to those
+        of the method, over all places and seeds, its bootstrap interval from `low` to `high`, and
+        `n`, the number of cases.
+    """
+    pairs = _pairs(table)
+    pairs = pairs[(pairs["weights"] > 0) & (pairs["weights_full"] > 0)]
+
+    rows = []
+    for change, group in pairs.groupby("change", sort=False):
+        ratio = np.log(group["training"] / group["training_full"])
+        weights = (group["weights"] / group["weights_full"]).mean()
+        rows.append((change, weights, *np.exp([ratio.mean(), *interval(ratio)]), len(ratio)))
+
+    return pd.DataFrame(rows, columns=["change", "weights", "seconds", "low", "high", "n"])
+
+
+def _pairs(table: pd.DataFrame) -> pd.DataFrame:
+    # Each case with a change, beside the same case of the method as it is
+    full = table[table["change"] == ""]
+    return table[table["change"] != ""].merge(full, on=[*PLACE, "seed"], suffixes=("", "_full"))
 
 
 def _change(change: str) -> Settings:

@@ -12,7 +12,7 @@ from smile_core.degradation import degrade
 from smile_core.metrics import armse, match
 from smile_core.parts import PARTS
 from smile_core.studies import ablation
-from smile_core.studies.ablation import SOURCES, ablate, plan, worth
+from smile_core.studies.ablation import SOURCES, ablate, cost, plan, worth
 from smile_core.studies.experiments import reference
 from smile_core.studies.statistics import interval
 from smile_core.studies.study import study
@@ -95,6 +95,12 @@ def test_ablate_partially() -> None:
     error = armse(u.a_hr[permutation][..., 16:], reference(scene, u.convention)[..., 16:])
     assert ours["hr"] == pytest.approx(float(error), rel=1e-6)
     assert ours["share"] == pytest.approx(u.history["share"][0])
+    assert ours["weights"] == sum(p.numel() for p in u.build_network().parameters()) > 0
+    assert ours["training"] > 0
+
+    # An encoder for each task has more of them
+    other = ablate("synthetic", 2, "partial", seed=0, change="shared encoder", **SMALL)
+    assert other["weights"] > ours["weights"]
 
 
 def test_worth() -> None:
@@ -130,6 +136,33 @@ def test_worth() -> None:
     ends = interval(0.3 + noise, seed=0)
     row = found.loc["network", "jasper", "sad"]
     assert row["high"] - row["low"] == pytest.approx(ends[1] - ends[0], rel=0.1)
+
+
+def test_cost() -> None:
+    r"""Tests the ratios on made-up seconds, of networks that were trained."""
+    rows = []
+    for case in plan(["samson"], [2], ["self"], 9, ["branches", "network"]):
+        hard, change = 2.0 ** case["seed"], case["change"]
+        seconds = hard * {"": 1, "branches": 0.5, "network": 0.001}[change]
+        # On the last seed, the method itself trains none
+        trained = change == "branches" or (change == "" and case["seed"] < 8)
+        weights = {"": 100, "branches": 60}[change] if trained else 0
+        rows.append(case | {"training": seconds, "weights": weights})
+    table = pd.DataFrame(rows).sample(frac=1, random_state=0)
+
+    found = cost(table).set_index("change")
+    assert list(found.index) == ["branches"]
+    row = found.loc["branches"]
+    assert row.to_dict() == pytest.approx(
+        {"weights": 0.6, "seconds": 0.5, "low": 0.5, "high": 0.5, "n": 8}
+    )
+
+    # Twice as long, half as long: about the same
+    noise = np.where(table["seed"] % 2, 2.0, 0.5)
+    table["training"] *= np.where(table["change"] == "branches", noise, 1)
+    row = cost(table).set_index("change").loc["branches"]
+    assert row["seconds"] == pytest.approx(0.5)
+    assert 0.25 < row["low"] < 0.5 < row["high"] < 1
 
 
 def test_study() -> None:
