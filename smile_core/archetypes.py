@@ -36,7 +36,7 @@ from collections.abc import Callable
 from torch import Tensor
 from typing import NamedTuple
 
-from .degradation import degrade, pad_to_multiple
+from .degradation import degrade, degrade_alive, pad_to_multiple
 from .mixing import unit
 
 # An image is brought down by two if this many pixels are left
@@ -219,9 +219,10 @@ def candidates(
 
     pixels, areas = [], []
     for x, area in images:
-        x, factor = _coarse(x) if coarse else (x, 1)
-        pixels.append(_alive(x))
-        areas.append(torch.full_like(pixels[-1][0], area * factor**2))
+        x, areas_of_x = _coarse(x) if coarse else (x, torch.ones_like(x[0]))
+        alive = x.sum(dim=0) > 0
+        pixels.append(x[:, alive])
+        areas.append(area * areas_of_x[alive])
     y, areas = torch.cat(pixels, dim=1), torch.cat(areas)
 
     if y.shape[1] > MOST_PIXELS:
@@ -274,13 +275,10 @@ def _nearest(Y: Tensor, near: Tensor) -> list[int]:
     return distance.argmin(dim=0).tolist()
 
 
-def _coarse(image: Tensor) -> tuple[Tensor, int]:
+def _coarse(image: Tensor) -> tuple[Tensor, Tensor]:
+    # With the area of each pixel: what is dead or hidden is not mixed in
     if image[0].numel() < 4 * COARSE_PIXELS:
-        return image, 1
+        return image, torch.ones_like(image[0])
+    coarse, part = degrade_alive(pad_to_multiple(image, 2), 2)
 
-    return degrade(pad_to_multiple(image, 2), 2), 2
-
-
-def _alive(image: Tensor) -> Tensor:
-    pixels = image.flatten(1)
-    return pixels[:, pixels.sum(dim=0) > 0]
+    return coarse, 4 * part

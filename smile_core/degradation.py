@@ -13,7 +13,15 @@ operator
 because bright pixels count for more in the mean. Its columns sum to one as well.
 """
 
-__all__ = ["PSF", "adjoint", "degrade", "enlarge", "pad_to_multiple", "upsample"]
+__all__ = [
+    "PSF",
+    "adjoint",
+    "degrade",
+    "degrade_alive",
+    "enlarge",
+    "pad_to_multiple",
+    "upsample",
+]
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +68,23 @@ def degrade(x: Tensor, scale: int, psf: PSF = "block", brightness: Tensor | None
         y = y / _border(x.shape[-2:], kernel, scale, padding)
 
     return y.reshape(*x.shape[:-2], *y.shape[-2:])
+
+
+def degrade_alive(x: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+    r"""Brings an image down by the means of its live pixels, those with a positive sum over bands.
+
+    Args:
+        x: The HR image, with shape (B, H, W).
+        scale: The factor :math:`s`, a divisor of H and of W.
+
+    Returns:
+        The LR image, zero where no pixel is alive, with shape (B, H / s, W / s), and the part of
+        each of its pixels that is, with shape (H / s, W / s).
+    """
+    alive = (x.sum(dim=0, keepdim=True) > 0).to(x)
+    part = degrade(alive, scale)
+
+    return degrade(x * alive, scale) / part.clamp_min(1 / scale**2), part[0]
 
 
 def adjoint(y: Tensor, scale: int, psf: PSF = "block", brightness: Tensor | None = None) -> Tensor:

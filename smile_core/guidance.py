@@ -27,7 +27,7 @@ from torch import Tensor
 from typing import Any, NamedTuple
 
 from .affinity import best_share
-from .degradation import degrade
+from .degradation import degrade, degrade_alive
 from .lifting import interpolate, lift, reconcile
 from .mixing import Convention, project_simplex, unmix_pixels
 from .network import Smile
@@ -318,7 +318,7 @@ def rehearse(
     if not h or not w:
         return Rehearsal(0.0, 0.0, 0.0, 0.0)
 
-    y = degrade(level.image[:, :h, :w], factor)
+    y, _ = degrade_alive(level.image[:, :h, :w], factor)
     below = Level(y, *unmix_pixels(y, M, convention)[:2])
     truth, alive = level.a[:, :h, :w], level.image[:, :h, :w].sum(dim=0) > 0
     interpolated = interpolate(below.a, factor)

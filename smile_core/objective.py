@@ -28,7 +28,7 @@ from torch.nn.utils import parameters_to_vector
 from typing import NamedTuple
 
 from .affinity import cosine, divide, task_affinity
-from .degradation import degrade, enlarge
+from .degradation import degrade, degrade_alive, enlarge
 from .lifting import lift
 from .mixing import Convention, unit, unmix_pixels
 from .network import Smile
@@ -133,7 +133,7 @@ def make_pairs(
         if not (shown & ~held).any():
             continue
 
-        y = degrade(x, scale)
+        y, _ = degrade_alive(x, scale)
         coarse = Level(y, *unmix_pixels(y, M, convention)[:2])
         a_hr, brightness_hr = lift(coarse.a, coarse.brightness, scale, without=without)
         if without == "brightness":

@@ -154,6 +154,21 @@ def test_candidates() -> None:
     assert torch.equal(candidates(image, hr=hr, hr_mask=mask)[0], expected)
 
 
+def test_candidates_beside_dead_pixels() -> None:
+    r"""Tests that no half-dead mixtures are among those of a large image brought down."""
+    image = make_image(100, 102)
+    image = 0.5 + image / image.max()
+    edge = torch.zeros(100, 102).bool()
+    edge[:, :31], edge[::2] = True, True
+    image[:, edge] = 0
+    pixels, area = candidates(image)
+    assert pixels.shape[1] == 50 * 36
+    assert pixels.sum(dim=0).min() > image.sum(dim=0)[~edge].min() - 1e-4
+    # In pixels that live
+    assert set(area.tolist()) == {1.0, 2.0}
+    assert area.sum() == (~edge).sum()
+
+
 def test_many_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     # Large images are brought down by two: block means, with the last row and column repeated
     image = make_image(5, 7)

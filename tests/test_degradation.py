@@ -7,7 +7,14 @@ import torch
 
 from torch import Tensor
 
-from smile_core.degradation import adjoint, degrade, enlarge, pad_to_multiple, upsample
+from smile_core.degradation import (
+    adjoint,
+    degrade,
+    degrade_alive,
+    enlarge,
+    pad_to_multiple,
+    upsample,
+)
 
 PSFS = ("block", "gaussian")
 SCALES = (2, 3, 4)
@@ -177,6 +184,24 @@ def test_pad_to_multiple(shape: tuple[int, int], multiple: int) -> None:
     expected = torch.from_numpy(np.pad(y.numpy(), widths, mode="edge"))
 
     assert torch.equal(pad_to_multiple(y, multiple), expected)
+
+
+def test_alive() -> None:
+    r"""Tests that the dead pixels are left out of the means, whatever they hold."""
+    x = 1 + torch.rand(5, 8, 6)
+    y, part = degrade_alive(x, 2)
+    assert torch.equal(y, degrade(x, 2))
+    assert torch.equal(part, torch.ones(4, 3))
+
+    for nothing in (0.0, -2.0):
+        holes = x.clone()
+        holes[:, 0, :3], holes[:, 1, 0], holes[:, 2:4, 2:4] = nothing, nothing, nothing
+        y, part = degrade_alive(holes, 2)
+        assert torch.equal(part[:2], torch.tensor([[0.25, 0.75, 1], [1, 0, 1]]))
+        torch.testing.assert_close(y[:, 0, 0], x[:, 1, 1])
+        expected = (x[:, 0, 3] + x[:, 1, 2] + x[:, 1, 3]) / 3
+        torch.testing.assert_close(y[:, 0, 1], expected)
+        assert (y[:, 1, 1] == 0).all()
 
 
 def test_errors() -> None:
