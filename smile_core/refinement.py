@@ -9,7 +9,7 @@ Where an HR image is shown, it is the target of the SR task; elsewhere that are 
 the network has arrived at, so that its spatial prior is kept.
 """
 
-__all__ = ["Refined", "divide", "pose", "refine"]
+__all__ = ["Refined", "candidates_of", "pose", "refine"]
 
 import torch
 
@@ -21,6 +21,9 @@ from .archetypes import Archetypes
 from .degradation import degrade
 from .mixing import Convention, unit
 from .objective import Level
+
+# Pixels that are darker than so many times the mean are noise once their light is divided out
+DIM = 0.01
 
 
 class Refined(NamedTuple):
@@ -90,7 +93,7 @@ def refine(
         alternations, limits = 0, {"iterations": 0}
 
     if found is not None and convention != "plain" and alternations:
-        V, W = divide(found, size)
+        V, W = candidates_of(found, size)
         steps = alternate(problem, V, W, iterations=alternations)
         a, M = steps.a, V @ steps.W
         history["alternation"] = [F / total for F in steps.objective]
@@ -148,18 +151,18 @@ def pose(
     else:
         rho = torch.ones_like(rho)
 
-    # What was not seen, or is dead, is explained already
+    # What was not seen, or is too dark to say anything, is explained already
     down = degrade(a, a.shape[-1] // Y.shape[-1], brightness=rho[None])
-    y, x = _seen(Y, Y.sum(dim=0) > 0, torch.einsum("br,rhw->bhw", M, down), free), M
+    y, x = _seen(Y, _lit(Y, free), torch.einsum("br,rhw->bhw", M, down), free), M
     if hr is not None:
         mixed = torch.einsum("br,rhw->bhw", M, a)
-        x = _seen(hr.double(), shown & (hr.sum(dim=0) > 0), mixed, free)
+        x = _seen(hr.double(), shown & _lit(hr.double(), free), mixed, free)
     size = M.norm(dim=0).max()
 
     return Problem(y / size, x / size, a, rho, guidance, mu), M / size, size
 
 
-def divide(found: Archetypes, size: Tensor) -> tuple[Tensor, Tensor]:
+def candidates_of(found: Archetypes, size: Tensor) -> tuple[Tensor, Tensor]:
     r"""Brings the archetypes to the units of the problem, :math:`M = V W`.
 
     Args:
@@ -170,11 +173,20 @@ def divide(found: Archetypes, size: Tensor) -> tuple[Tensor, Tensor]:
         The candidates :math:`V`, with shape (B, P), and their weights :math:`W`, columns in the
         simplex, with shape (P, R).
     """
-    V, W = found.pixels.double(), found.W.double()
+    lit = _lit(found.pixels.double(), free=True)
+    V, W = found.pixels[:, lit].double(), found.W[lit].double()
     # Weights of unit pixels become those of pixels whose sum over the bands is one
     W = W * (V.sum(dim=0) / V.norm(dim=0))[:, None]
 
     return V / V.sum(dim=0) / size, W / W.sum(dim=0)
+
+
+def _lit(image: Tensor, free: bool) -> Tensor:
+    # Divided by their brightness, pixels without are huge noise
+    light = image.sum(dim=0)
+    alive = light > 0
+
+    return light > DIM * light[alive].mean() if free and alive.any() else alive
 
 
 def _seen(image: Tensor, alive: Tensor, otherwise: Tensor, free: bool) -> Tensor:

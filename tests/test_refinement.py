@@ -131,6 +131,21 @@ def test_dead_pixels() -> None:
     torch.testing.assert_close(refined.a[:, 4:6, 6:8], up.a[:, 4:6, 6:8], rtol=0, atol=1e-4)
 
 
+def test_dark_noise() -> None:
+    r"""Tests that a pixel with next to no light, divided by it, does not become the scene."""
+    y, up, M = scene(snr=40)
+    found = archetypes(candidates(y)[0], 3, restarts=4, rounds=20)
+    expected = refine(y, up, M, "share", **OPTIONS, found=found)
+    dark = y.clone()
+    noise = torch.randn(len(y))
+    dark[:, 2, 3] = 0.02 * (noise - noise.mean()) + 1e-7
+    found = archetypes(candidates(dark)[0], 3, restarts=4, rounds=20)
+    refined = refine(dark, up, M, "share", **OPTIONS, found=found)
+    torch.testing.assert_close(refined.M, expected.M, rtol=0, atol=0.01)
+    torch.testing.assert_close(refined.a, expected.a, rtol=0, atol=0.05)
+    assert refined.gap.max() < 1e-6
+
+
 def test_hidden_is_not_looked_at() -> None:
     y, up, M = scene()
     shown = torch.zeros(16, 16).bool()

@@ -156,7 +156,7 @@ def pose(start: Start, *, guidance: float, mu: float) -> tuple[Problem, Tensor, 
     if start.found is None:
         return problem, M, torch.eye(M.shape[1]).to(M)
 
-    return problem, *refinement.divide(start.found, size)
+    return problem, *refinement.candidates_of(start.found, size)
 
 
 def distances(
