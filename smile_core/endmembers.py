@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from .archetypes import Archetypes, archetypes, candidates
 from .enclosing import enclose, norms_of
-from .evidence import DARK, weigh
+from .evidence import DARK, ordinary, weigh
 from .metrics import match
 from .mixing import unit, unmix_pixels
 
@@ -74,8 +74,8 @@ def find_endmembers(
         The endmembers, on the CPU.
     """
     shown = {"hr": hr, "hr_mask": hr_mask, "seed": seed}
-    fine, _ = candidates(image, coarse=False, **shown)
-    pixels, area = candidates(image, **shown)
+    fine, _ = _ordinary(*candidates(image, coarse=False, **shown), R)
+    pixels, area = _ordinary(*candidates(image, **shown), R)
     pixels, options = pixels.to(device), {"area": area.to(device), "seed": seed, **options}
 
     given, ratio = None if convention == "auto" else convention == "plain", None
@@ -125,10 +125,15 @@ def decide(image: Tensor, M: Tensor) -> Literal["share", "plain"]:
         "plain" where the pixels are about as near to mixtures with a fixed brightness as to those
         with a free one, and, if the scene is linear, nothing speaks for another brightness.
     """
-    pixels, _ = candidates(image, coarse=False)
+    pixels, _ = _ordinary(*candidates(image, coarse=False), M.shape[1])
     varies = weigh(pixels, M.shape[1]).fixed is False
 
     return "plain" if _ratio(pixels, M, M) <= WORSE and not varies else "share"
+
+
+def _ordinary(pixels: Tensor, area: Tensor, R: int) -> tuple[Tensor, Tensor]:
+    kept = ordinary(pixels, R)
+    return pixels[:, kept], area[kept]
 
 
 def _ratio(pixels: Tensor, M: Tensor, M_plain: Tensor) -> float:

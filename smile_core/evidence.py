@@ -20,7 +20,7 @@ Three questions are answered before endmembers are looked for, from eigenvalues 
 The limits were chosen on synthetic scenes with known answers (notebook 07).
 """
 
-__all__ = ["Evidence", "weigh"]
+__all__ = ["Evidence", "ordinary", "weigh"]
 
 import torch
 
@@ -36,6 +36,10 @@ TINY = 1e-14
 
 # Corners are extrapolated from this thickness on, and from so many pixels for each endmember
 THICKNESS, PIXELS = 3.0, 30
+
+# A pixel that holds more than this part of the energy of a direction is no mixture, but a defect;
+# so many times, those that are left are looked at again
+HELD, AGAIN = 0.3, 20
 
 # Divided by their brightness, pixels darker than so many times the mean are noise
 DARK = 0.1
@@ -110,6 +114,35 @@ def weigh(pixels: Tensor, R: int, fixed: bool | None = None) -> Evidence:
         c = _moments(y - y.mean(dim=1, keepdim=True))
 
     return Evidence(structure, rank, offset, float(c[R - 2] / c[R - 1]), N / R)
+
+
+def ordinary(pixels: Tensor, R: int) -> Tensor:
+    r"""Tells mixtures from defects: pixels that have a leading direction nearly to themselves.
+
+    One hot value would else pass for a material.
+
+    Args:
+        pixels: The pixels, with shape (B, N).
+        R: The number of endmembers.
+
+    Returns:
+        Where they are mixtures, boolean, with shape (N,).
+    """
+    y, kept = pixels.double(), torch.ones(pixels.shape[1]).bool()
+    if min(y.shape) <= R + 1:
+        return kept
+
+    for _ in range(AGAIN):
+        values, vectors = torch.linalg.eigh(y[:, kept] @ y[:, kept].mT)
+        leading = slice(-(R + 1), None)
+        energy = values[leading].clamp_min(TINY * values[-1])
+        part = (vectors[:, leading].mT @ y).square() / energy[:, None]
+        defects = (part > HELD).any(dim=0) & kept
+        if not defects.any() or (kept & ~defects).sum() <= R + 1:
+            break
+        kept &= ~defects
+
+    return kept
 
 
 def _moments(y: Tensor) -> Tensor:

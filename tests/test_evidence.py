@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from smile_core import scenes
-from smile_core.evidence import STRUCTURE, Evidence, weigh
+from smile_core.evidence import STRUCTURE, Evidence, ordinary, weigh
 from smile_core.studies.variability import vary
 
 
@@ -49,6 +49,29 @@ def test_brightness(R: int, purity: float) -> None:
         assert varying.enclosable
     assert (off.linear, off.fixed, off.enclosable) == (True, True, True)
     assert off.pixels == 576 / R
+
+
+def test_defects() -> None:
+    r"""Tests that hot values are told from materials, however rare, and that little else is."""
+    for brightness in ("off", "smooth"):
+        pixels = pixels_of(3, brightness)
+        assert ordinary(pixels, 3).all()
+
+        # Some of these are found when larger ones are gone
+        hot, bad = pixels.clone(), [5, 70, 200, 500]
+        for k, pixel in enumerate(bad):
+            hot[10 * k, pixel] += 2.0**k
+        kept = ordinary(hot, 3)
+        assert (~kept).nonzero().flatten().tolist() == bad
+        assert weigh(hot, 3).structure > 4 > weigh(hot[:, kept], 3).structure
+
+        # A fourth material in four pixels
+        rare = pixels.clone()
+        rare[:, 100:104] = scenes.synthetic(8, 6, seed=3).M[:, 5:]
+        assert ordinary(rare, 4).all()
+
+    # With nothing to compare with
+    assert ordinary(torch.rand(4, 9), 3).all()
 
 
 def test_one_endmember_too_few() -> None:
