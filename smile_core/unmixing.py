@@ -114,6 +114,7 @@ class Settings:
                 kind = "a whole number" if count else "a finite number"
                 least = "not negative" if free else "positive"
                 raise ValueError(f"The {name} should be {kind}, {least}, got {value!r}.")
+            object.__setattr__(self, name, (int if count else float)(value))  # as JSON can hold
         if self.channels % 4:
             raise ValueError(f"The channels should be a multiple of 4, got {self.channels}.")
 
@@ -210,7 +211,7 @@ def unmix(
                 convention,
                 hr=X,
                 hr_mask=mask,
-                near=None if start is None else start.M / level,
+                near=_near(start, level),
                 restarts=settings.restarts,
                 rounds=settings.rounds,
                 seed=seed,
@@ -342,6 +343,14 @@ def limit_threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _near(start: Unmixing | None, level: float) -> Tensor | None:
+    # In the unit of the pixels, whose norm is about one, as is that of endmembers of light
+    if start is None:
+        return None
+
+    return start.M if start.convention == "share" else start.M / level
 
 
 def _weights(start: Unmixing | None, scale: int, settings: Settings) -> dict[str, Tensor] | None:

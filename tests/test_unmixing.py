@@ -9,6 +9,7 @@ import warnings
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from torch import Tensor
 
 import smile_core
@@ -212,6 +213,16 @@ def test_accessible_solve(varied: Scene, convention: str) -> None:
     assert u.history["gap"][-1] < 1e-8 * u.history["objective"][-1]
     if convention == "share":
         assert u.history["objective"][0] == pytest.approx(steps[-1], rel=1e-9)
+
+
+def test_numbers_of_numpy(scene: Scene, tmp_path: Path) -> None:
+    r"""Tests that settings and options can be NumPy's, to the end."""
+    settings = Settings(restarts=np.int64(4), rounds=np.int32(5), mu=np.float32(0.5))
+    assert settings == Settings(restarts=4, rounds=5, mu=0.5)
+    options = {"mode": "single", "scale": np.int64(2), "seed": np.uint8(1)}
+    u = unmix(scene.image, np.int64(3), settings=settings, **options)
+    u.save(tmp_path / "u.npz")
+    assert Unmixing.load(tmp_path / "u.npz").settings == u.settings
 
 
 def test_without_restart_choice(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from smile_core.studies.transfer import (
     gather,
     narrow,
 )
+from smile_core.studies.variability import vary
 
 QUICK = {"restarts": 3, "steps": 20}
 
@@ -86,6 +87,18 @@ def test_start_keeps_the_order_of_corners(purity: float) -> None:
     learned.M[:] = scene.M[:, [3, 1, 0, 2]]
     warm = unmix(scene.image, 4, mode="single", start=learned, settings=Settings(**QUICK))
     assert match(warm.M, scene.M)[0].tolist() == [2, 1, 3, 0]
+
+
+@pytest.mark.parametrize("unit", [1.0, 5000.0, 1e-3])
+def test_start_of_another_convention(unit: float) -> None:
+    r"""Tests the same where only the earlier brightness was divided out, in any unit."""
+    scene = scenes.synthetic(32, 3, brightness="off", seed=0)
+    image = unit * vary(scene, 0.03, 40)
+    options = {"mode": "single", "settings": Settings(**QUICK)}
+    learned = unmix(image, 3, convention="share", **options)
+    learned.M[:] = learned.M[:, [2, 0, 1]]
+    warm = unmix(image, 3, convention="plain", start=learned, **options)
+    assert match(warm.M, learned.M)[0].tolist() == [0, 1, 2]
 
 
 def test_bad_start() -> None:
