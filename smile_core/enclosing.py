@@ -20,6 +20,20 @@ far. So :math:`\lambda` is raised, from one half on, until of all distances outs
 than noise explains. Here the noise is its root mean square over all directions of noise; in the
 formula :math:`\tau` is that of the largest.
 
+Many scenes have pixels without one material or the other, which lie on facets. They say where
+these are much better than the outermost ones do. So, from the corners that were found, the
+likelihood is climbed that each pixel is on the facet opposite to corner k with a probability
+:math:`\pi_k`, and anywhere inside of it else,
+
+.. math:: \max_{V, \pi} \; -\log \operatorname{vol} V + \frac{1}{N} \sum_{i, k} \log \Bigl( \pi_k
+    \Bigl( 1 + \frac{h_k}{(R - 1) \tau_i} \Bigr) \varphi \Bigl( \frac{s_{ki}}{\tau_i} \Bigr) +
+    (1 - \pi_k) \, \Phi \Bigl( \frac{s_{ki}}{\tau_i} \Bigr) \Bigr),
+
+with :math:`h_k` the height of the simplex over that facet, over :math:`R - 1` its mean, and with a
+tenth of the first term above, lest corners drift off that few pixels hold. Where pixels grow fewer
+towards the facets instead, that cuts some of them off: what it finds is taken if the distances
+outside are those of facets that are misplaced by a fifth of the noise at most.
+
 References:
     | A Variable Splitting Augmented Lagrangian Approach to Linear Spectral Unmixing
     | (Bioucas-Dias, 2009): the volume, and a hinge for what is outside
@@ -30,21 +44,29 @@ References:
 
 __all__ = ["enclose", "norms_of", "vertices"]
 
+import math
 import scipy.optimize
 import torch
+import torch.nn.functional as F
 
+from collections.abc import Callable
+from scipy.special import ndtr
 from torch import Tensor
 
 from .mixing import fcls
 
-# Of pixels on a facet that are outside by the noise, so many are by twice the noise
-FAR = float(torch.special.ndtr(torch.tensor(-2.0)) / torch.special.ndtr(torch.tensor(-1.0)))
+# Of pixels on a facet that are outside by the noise, so many are by twice the noise; and if the
+# facet is inside of its place by a fifth of the noise
+FAR, NEARLY = float(ndtr(-2) / ndtr(-1)), float(ndtr(-1.8) / ndtr(-0.8))
 
 # Beyond so many times the noise, what is outside counts by its distance, not by its square
 BEND = 4.0
 
 # The weights that are tried, in turn
 WEIGHTS = [2 ** (k / 2) for k in range(-2, 11)]
+
+# How much the volume counts where pixels on facets do
+PULL = 0.1
 
 
 def enclose(
@@ -85,13 +107,15 @@ def enclose(
     for weight in WEIGHTS:
         tried = (_shrink(x, start, noise, noise * relative, weight) for start in begun)
         V = min(tried, key=lambda v: v[1])[0]
-        outside = -_distances(x, V) / (mean * relative)
-        expected = FAR * (outside > 1).sum()
-        if (outside > 2).sum() <= expected + expected.sqrt():  # or one standard deviation more
+        outside, far = _count(x, V, mean * relative)
+        if far <= FAR * outside + (FAR * outside) ** 0.5:  # or one standard deviation more
             break
         begun = [V, extremes[0]]
 
-    return basis @ V + centre
+    settled = _settle(x, V, mean, mean * relative)
+    outside, far = _count(x, settled, mean * relative)
+
+    return basis @ (settled if far <= NEARLY * outside else V) + centre
 
 
 def vertices(coordinates: Tensor, generator: torch.Generator) -> Tensor:
@@ -149,24 +173,69 @@ def norms_of(M: Tensor, pixels: Tensor) -> Tensor:
 def _shrink(
     x: Tensor, start: Tensor, noise: Tensor, noises: Tensor, weight: float
 ) -> tuple[Tensor, float]:
-    # In coordinates in which the first simplex is about regular
-    centre = start.mean(dim=1, keepdim=True)
-    u, s, _ = torch.linalg.svd(start - centre, full_matrices=False)
-    s = s.clamp_min(1e-3 * s[0]).maximum(noise)
-    forward, inverse = u * s, (u / s).mT
+    centre, forward, inverse = _frame(start, noise)
     y, V = inverse @ (x - centre), (inverse @ (start - centre)).requires_grad_(True)
 
     def objective() -> Tensor:
         outside = (-_distances(y, V, inverse) / noises).clamp_min(0)
         hinge = torch.where(outside < BEND, outside.square() / 2, BEND * (outside - BEND / 2))
-        spread = forward @ (V - V.mean(dim=1, keepdim=True))
-        blurred = spread @ spread.mT / (noise**2 * V.shape[1] * (V.shape[1] + 1))
-        volume = torch.logdet(torch.eye(len(x), dtype=x.dtype) + blurred) / 2
 
-        return volume + weight * hinge.sum(dim=0).mean()
+        return _volume(forward @ V, noise) + weight * hinge.sum(dim=0).mean()
 
+    loss = _minimise(objective, [V])
+
+    return forward @ V.detach() + centre, loss
+
+
+def _settle(x: Tensor, start: Tensor, noise: Tensor, noises: Tensor) -> Tensor:
+    if not start.isfinite().all():
+        return start
+    centre, forward, inverse = _frame(start, noise)
+    y, V = inverse @ (x - centre), (inverse @ (start - centre)).requires_grad_(True)
+    R = V.shape[1]
+    logits = V.new_zeros(R, 1).requires_grad_(True)  # of the parts of the pixels on each facet
+
+    def objective() -> Tensor:
+        z = _distances(y, V, inverse) / noises
+        near = z.clamp_min(-BEND)
+        heights = _distances(V, V, inverse).diagonal()[:, None]
+        gain = torch.log1p(heights / ((R - 1) * noises)) - math.log(2 * math.pi) / 2
+        on = F.logsigmoid(logits) + gain - near.square() / 2
+        inside = F.logsigmoid(-logits) + torch.special.log_ndtr(near)
+        fit = torch.logaddexp(on, inside) + BEND * (z - near)
+        volume = torch.linalg.slogdet(_raise(V)).logabsdet
+
+        return volume + PULL * _volume(forward @ V, noise) - fit.sum(dim=0).mean()
+
+    loss = _minimise(objective, [V, logits])
+
+    return forward @ V.detach() + centre if math.isfinite(loss) else start
+
+
+def _frame(start: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # Coordinates in which a simplex is about regular: their origin, from and to them
+    centre = start.mean(dim=1, keepdim=True)
+    u, s, _ = torch.linalg.svd(start - centre, full_matrices=False)
+    s = s.clamp_min(1e-3 * s[0]).maximum(noise)
+
+    return centre, u * s, (u / s).mT
+
+
+def _volume(V: Tensor, noise: Tensor) -> Tensor:
+    # Blurred by the noise, its logarithm
+    spread, R = V - V.mean(dim=1, keepdim=True), V.shape[1]
+    blurred = spread @ spread.mT / (noise**2 * R * (R + 1))
+
+    return torch.logdet(torch.eye(len(V), dtype=V.dtype) + blurred) / 2
+
+
+def _minimise(objective: Callable[[], Tensor], variables: list[Tensor]) -> float:
     optimizer = torch.optim.LBFGS(
-        [V], max_iter=300, history_size=20, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+        variables,
+        max_iter=300,
+        history_size=20,
+        tolerance_change=1e-9,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:
@@ -179,13 +248,22 @@ def _shrink(
         optimizer.step(closure)
     loss = float(objective().detach())
 
-    return forward @ V.detach() + centre, loss if loss == loss else float("inf")
+    return loss if loss == loss else math.inf
+
+
+def _count(x: Tensor, V: Tensor, noises: Tensor) -> tuple[int, int]:
+    # Of the distances of pixels from facets, those outside by the noise, and by twice that
+    outside = -_distances(x, V) / noises
+    return int((outside > 1).sum()), int((outside > 2).sum())
 
 
 def _distances(x: Tensor, V: Tensor, inverse: Tensor | None = None) -> Tensor:
     # Barycentric coordinates over the lengths of their gradients, in the metric before `inverse`
-    corners = torch.cat([V, V.new_ones(1, V.shape[1])])
-    rows = torch.linalg.inv_ex(corners).inverse
+    rows = torch.linalg.inv_ex(_raise(V)).inverse
     gradients = rows[:, :-1] if inverse is None else rows[:, :-1] @ inverse
 
     return (rows[:, :-1] @ x + rows[:, -1:]) / gradients.norm(dim=1, keepdim=True)
+
+
+def _raise(V: Tensor) -> Tensor:
+    return torch.cat([V, V.new_ones(1, V.shape[1])])

@@ -47,6 +47,7 @@ def test_line(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
     + d^2 / 12 \tau^2)`; outside is :math:`\int_0^e (t / \tau)^2 \, dt` for both ends together.
     """
     monkeypatch.setattr(module, "WEIGHTS", [1.0])
+    monkeypatch.setattr(module, "NEARLY", -1.0)  # what is found first
     x = torch.linspace(0, 1, 20_001, dtype=torch.float64)
     around = noise * torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(10_001)[: len(x)]
     pixels = torch.stack([2 + 0.6 * x, 3 - 0.8 * x, 1 + around])
@@ -93,6 +94,7 @@ def test_few_pure_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
 
     # The likelihood alone cuts them off
     monkeypatch.setattr(module, "WEIGHTS", [1.0])
+    monkeypatch.setattr(module, "NEARLY", -1.0)  # what is found first
     assert distance(enclose(pixels, 4), M) > 0.75
 
 
@@ -115,6 +117,46 @@ def test_few_on_the_facets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert distance(enclose(noisy, 4)[:4], M) < 0.08
     monkeypatch.setattr(module, "WEIGHTS", module.WEIGHTS[-1:])
     assert distance(enclose(noisy, 4)[:4], M) > 0.1
+
+
+def on_facets(R: int, N: int, noise: float) -> tuple[Tensor, Tensor]:
+    r"""Draws mixtures of two or three of R materials, and noise in as many directions again."""
+    a = mixtures(R, N) * (torch.rand(R, N).argsort(dim=0) < torch.randint(2, 4, (N,)))
+    pixels = torch.cat([a / a.sum(dim=0), torch.zeros(R, N)]).double()
+
+    return pixels + noise * torch.randn_like(pixels), torch.eye(2 * R, R, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("R", [4, 6])
+def test_pixels_on_facets(R: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests that corners settle where facets are full of pixels, in spite of the noise."""
+    pixels, M = on_facets(R, 3000, 0.02)
+    settled = distance(enclose(pixels, R), M)
+    assert settled < 0.02
+    monkeypatch.setattr(module, "NEARLY", -1.0)  # what is found first
+    assert settled < 0.75 * distance(enclose(pixels, R), M)
+
+
+def test_ends_of_a_line() -> None:
+    r"""Tests, on a segment, that ends with pixels of their own are at the mean of these."""
+    noise = 0.01 * torch.randn(2, 3000, dtype=torch.float64)
+    x = torch.cat([torch.zeros(500), torch.ones(500), torch.rand(2000)]) + noise[0]
+    ends = x[:500].mean(), x[500:1000].mean()
+    V = enclose(torch.stack([x, 1 + noise[1]]), 2)
+    for end, found in zip(ends, V[0].sort().values, strict=True):
+        assert abs(found - end) < 0.002
+
+
+def test_few_towards_the_facets(monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Tests that corners do not settle where pixels get fewer: that would cut many off."""
+    pixels = torch.cat([mixtures(4, 4000, concentration=3.0), torch.zeros(4, 4000)])
+    pixels = pixels + 0.01 * torch.randn_like(pixels)
+    V = enclose(pixels, 4)
+    monkeypatch.setattr(module, "NEARLY", -1.0)
+    assert torch.equal(enclose(pixels, 4), V)
+    monkeypatch.setattr(module, "NEARLY", 1.0)
+    M = torch.eye(8, 4, dtype=torch.float64)
+    assert distance(enclose(pixels, 4), M) > distance(V, M)
 
 
 def test_bad_pixel() -> None:
