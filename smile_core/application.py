@@ -3,7 +3,8 @@ r"""Application of what a scene has taught: its endmembers and network, on anoth
 That can be a tile of a large scene, another scene of the same sensor, or the same area at another
 date. Nothing is learned here: pixels are solved with the endmembers that are given, brought up by
 the network that is given, and by the share of its correction that was found then, and solved again
-at both resolutions. On the image that it was learned from, the result is the same.
+at both resolutions. On the image that it was learned from, the result is the same in the modes
+`single` and `self`; what an HR image has shown is not looked at again.
 """
 
 __all__ = ["apply", "finish"]

@@ -26,13 +26,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from numbers import Integral
 from numpy.typing import ArrayLike
 from pathlib import Path
 from torch import Tensor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .application import apply
-from .checks import DeadPixelsWarning, check_memory, warn_of_dead
+from .checks import DeadPixelsWarning, check_memory, check_options, warn_of_dead
 from .distributed import compute
 from .files.image import Image, Sliced
 from .mapped import Mapped
@@ -95,7 +96,9 @@ def unmix_large(
             `smile_core.scenes.open_image`; the path of a `.npy` file; or anything that is sliced
             like an array, such as one that is mapped to a file.
         endmembers: As for `smile_core.unmix`.
-        folder: The folder to write to. If it holds the result of the same call, that is returned.
+        folder: The folder to write to. If it holds the result of the same call, that is returned;
+            an image is the same if its sample is and, where it is mapped to a file, this was not
+            written since.
         scale: The scale factor.
         mode: What the SR task learns from, `single` or `self`.
         convention: What an abundance is.
@@ -123,10 +126,13 @@ def unmix_large(
     if mode not in ("single", "self"):
         raise ValueError(f"The mode of a large image should be 'single' or 'self', got {mode!r}.")
     for name, number, least in (("tile", tile, 1), ("sample", sample, WINDOW**2)):
-        if not isinstance(number, int) or number < least:
+        if not isinstance(number, Integral) or number < least:
             raise ValueError(
                 f"The {name} should be a whole number of at least {least}, got {number!r}."
             )
+    check_options(mode, convention, scale, seed, threads)
+    if not isinstance(settings, Settings):
+        raise ValueError(f"The settings should be of class Settings, got {settings!r}.")
     if settings.attention:
         raise ValueError(
             "The setting 'attention' of a large image should be False: a tile does not know what "
@@ -137,6 +143,7 @@ def unmix_large(
     pixels = math.prod(image.shape[1:])
     for name, number in (("sample", sample), ("tile", (tile + 2 * MARGIN) ** 2)):
         check_memory(image.shape[0] * min(number, pixels), f"choose a smaller {name}")
+    scale, seed, tile = int(scale), int(seed), int(tile)  # JSON holds no numbers of NumPy
     options = {"scale": scale, "mode": mode, "convention": convention, "seed": seed}
     start = time.perf_counter()
 
@@ -145,16 +152,25 @@ def unmix_large(
         windows = _draw(image, sample, seed)
         partial = folder.with_name(f"{folder.name}.partial")
         arguments = _arguments(windows, endmembers, image.shape, tile, settings, options)
+        arguments["written"] = _written(image)
         if folder.exists():
             _compare(folder, arguments)
             return load_large(folder)
         before = _begin(partial, arguments)
 
+        def seconds() -> float:
+            return round(before + time.perf_counter() - start, 3)
+
         if not (partial / "learned.npz").exists():
             with warnings.catch_warnings():  # of dead pixels; they are counted at the end
                 warnings.simplefilter("ignore", DeadPixelsWarning)
                 options |= {"device": device, "settings": settings, "progress": progress}
-                unmix(windows, endmembers, **options).save(partial / "learned.npz")
+                try:
+                    learned = unmix(windows, endmembers, **options)
+                except ValueError:  # the next call may be another one
+                    shutil.rmtree(partial, ignore_errors=True)
+                    raise
+                learned.save(partial / "learned.npz")
         learned = Unmixing.load(partial / "learned.npz")
         del windows
 
@@ -173,13 +189,13 @@ def unmix_large(
                 _write(maps, box, scale, values)
                 done[_place(box, tile)] = True
                 done.flush()
-                seconds = round(before + time.perf_counter() - start, 3)
-                _save_json(partial / "run.json", {**arguments, "seconds": seconds})
+                _save_json(partial / "run.json", {**arguments, "seconds": seconds()})
                 if progress is not None:
                     progress("tiles", int(done.sum()), done.size)
 
     dead = int(maps["dead"].sum())
     del maps, done
+    _save_json(partial / "run.json", {**arguments, "seconds": seconds()})
     partial.rename(folder)
     warn_of_dead(dead, pixels)
 
@@ -227,6 +243,17 @@ def _open(image: str | Path | Image | ArrayLike | Tensor) -> Any:
         )
 
     return image
+
+
+def _written(image: Any) -> list[int]:
+    # The size and time of the file of an image, if it has one: a sample does not show all changes
+    try:
+        path = Mapped(image.image.pixels if isinstance(image, Sliced) else image).path
+    except (AttributeError, ValueError):
+        return []
+    stat = Path(path).stat()
+
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _pack(image: Any) -> Any:
@@ -388,6 +415,8 @@ def _arguments(
     digest = hashlib.sha256(windows.numpy().tobytes())
     if isinstance(endmembers, Tensor):
         endmembers = endmembers.detach().cpu().numpy()
+    if isinstance(endmembers, Integral):
+        endmembers = int(endmembers)
     if not isinstance(endmembers, int | str):
         digest.update(np.ascontiguousarray(endmembers, dtype=np.float32).tobytes())
         endmembers = "given"

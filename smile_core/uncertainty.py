@@ -56,6 +56,9 @@ WORSE = 0.1
 # So many times the noise is drawn for each member, for it costs little
 DRAWS = 4
 
+# Blocks are drawn so many times at most, where they hardly show a pixel with light
+ATTEMPTS = 100
+
 
 @dataclass(frozen=True, eq=False)
 class Spread:
@@ -195,7 +198,7 @@ def ensemble(
     with bars() as show:
         progress = progress or show or _silent
         for k in range(members if given is None else 0):
-            y = _resample(Y, generator) if resample else Y
+            y = _resample(Y, M.shape[1], generator) if resample else Y
             start = int(torch.randint(2**31, (), generator=generator))
             N = find_endmembers(y, M.shape[1], fitted, seed=start, **search).M
             N = unit(N) if unit_free else N
@@ -212,7 +215,8 @@ def ensemble(
     # Noise
     level = _level(residual[:, ~whole.dead], M.shape[1])
     basis = level * torch.linalg.qr(M.double()).Q.float()
-    draws = (torch.randn(a.shape, generator=generator) for _ in range(DRAWS * members))
+    shape = basis.shape[1], *a.shape[1:]
+    draws = (torch.randn(shape, generator=generator) for _ in range(DRAWS * members))
     noisy = (Y - residual + torch.einsum("br,rhw->bhw", basis, z) for z in draws)
     a_noise = _spread((_solve(y, M, convention)[0] for y in noisy), a)
 
@@ -228,8 +232,18 @@ def ensemble(
     )
 
 
-def _resample(image: Tensor, generator: torch.Generator) -> Tensor:
-    # Blocks from anywhere, side by side: pixels that are brought down together are neighbours
+def _resample(image: Tensor, R: int, generator: torch.Generator) -> Tensor:
+    # Blocks from anywhere, side by side: pixels that are brought down together are neighbours.
+    # Drawn again if they show next to nothing, as they may of an image that is mostly dead
+    for _ in range(ATTEMPTS):
+        drawn = _draw_blocks(image, generator)
+        if (drawn.sum(dim=0) > 0).sum() > R:
+            return drawn
+
+    return image
+
+
+def _draw_blocks(image: Tensor, generator: torch.Generator) -> Tensor:
     sides = [(n, min(BLOCK, n), -(-n // min(BLOCK, n))) for n in image.shape[1:]]
     (h, bh, rows), (w, bw, cols) = sides
     top = torch.randint(h - bh + 1, (rows, 1, cols, 1), generator=generator)

@@ -119,9 +119,7 @@ def unmix_file(
         write_maps(folder / f"abundances_hr{suffix}", result, image, resolution="high")
 
         names = sorted(path.name for path in folder.iterdir())
-        if pixels > LARGE:
-            (output / TILES).replace(folder / "result")
-            names = ["result", *names]
+        names = ["result", *names] if pixels > LARGE else names
         rows, cols = image.pixels.shape[1:]
         summary = {
             "image": str(path),
@@ -141,6 +139,8 @@ def unmix_file(
             "paths": [str(output / name) for name in [*names, "summary.json"]],
         }
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+        if pixels > LARGE:  # the last thing that may fail, for what is in there took long
+            (output / TILES).replace(folder / "result")
 
     return summary
 
@@ -160,6 +160,20 @@ def _occupied(folder: Path) -> bool:
     return folder.is_dir() and any(path.name not in ours for path in folder.iterdir())
 
 
+def _clear(folder: Path) -> None:
+    # What an earlier run says that it has written, its summary first
+    summary = folder / "summary.json"
+    try:
+        names = [Path(path).name for path in json.loads(summary.read_text("utf-8"))["paths"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for path in (summary, *(folder / name for name in names)):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
     # What a killed run has left behind is removed by the next one
@@ -169,6 +183,7 @@ def _staging(folder: Path) -> Iterator[Path]:
     new.mkdir()
     try:
         yield new
+        _clear(folder)
         for path in sorted(new.iterdir(), key=lambda path: (path.name == "summary.json", path)):
             if path.is_dir():
                 shutil.rmtree(folder / path.name, ignore_errors=True)

@@ -157,6 +157,36 @@ def test_dead_border(tmp_path: Path, mode: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4 * float(theirs.max()))
 
 
+def test_file_that_was_written_since(image: np.ndarray, tmp_path: Path) -> None:
+    r"""Tests that a change outside of the sample is noticed, by the file that was written."""
+    path, image = tmp_path / "image.npy", np.tile(image, (1, 2, 2))
+    np.save(path, image)
+    options = {"sample": 1024, "mode": "single", "settings": QUICK}
+    result = unmix_large(path, 3, tmp_path / "result", **options)
+    assert torch.equal(unmix_large(path, 3, tmp_path / "result", **options).a, result.a)
+
+    np.save(path, image[:, ::-1])
+    os.utime(path, ns=(0, 0))  # however fast the test is
+    with pytest.raises(FileExistsError, match="something else"):
+        unmix_large(path, 3, tmp_path / "result", **options)
+
+
+def test_corrected_call(image: np.ndarray, tmp_path: Path) -> None:
+    r"""Tests that a call that fails is no obstacle to the next one, nor numbers of NumPy."""
+    folder = tmp_path / "result"
+    for arguments in ({"endmembers": 0}, {"convention": "shares"}, {"seed": -1}):
+        with pytest.raises(ValueError, match="should be"):
+            unmix_large(**{"image": image, "endmembers": 3, "folder": folder} | arguments)
+        assert not list(tmp_path.iterdir())
+
+    options = {"mode": "single", "settings": QUICK}
+    result = unmix_large(
+        image, np.int64(3), folder, scale=np.int64(2), tile=np.int32(16), **options
+    )
+    again = unmix_large(image, 3, folder, tile=16, **options)
+    assert torch.equal(again.a, result.a)
+
+
 class Interrupted(Exception):
     r"""Stands for whatever ends a run."""
 
@@ -184,6 +214,25 @@ def test_resumes(image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     result = unmix_large(image, 3, tmp_path / "result", progress=progress, **options)
     assert steps == [("tiles", n, 9) for n in range(5, 10)]
     assert all(torch.equal(getattr(result, n), getattr(whole, n)) for n in TENSORS)
+
+
+def test_interrupted_at_the_end(
+    image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r"""Tests that a run that ends right after its last tile can be opened when gone on with."""
+    save, options = large._save_json, {"mode": "single", "settings": QUICK}
+
+    def stop(path: Path, values: dict[str, object]) -> None:
+        if "seconds" in values:
+            raise Interrupted
+        save(path, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(large, "_save_json", stop)
+        with pytest.raises(Interrupted):
+            unmix_large(image, 3, tmp_path / "result", **options)
+    result = unmix_large(image, 3, tmp_path / "result", **options)
+    assert result.seconds["total"] > 0
 
 
 @pytest.mark.slow
@@ -253,6 +302,8 @@ def test_bad_input(image: np.ndarray, tmp_path: Path) -> None:
         ((image, 3), {"tile": 0}, "tile should be a whole number of at least 1, got 0"),
         ((image, 3), {"sample": 10}, "sample should be a whole number of at least 1024, got 10"),
         ((image, 3), {"settings": Settings(attention=True)}, "'attention' of a large image"),
+        ((image, 3), {"settings": None}, "settings should be of class Settings, got None"),
+        ((image, 3), {"threads": -1}, "threads should be a whole number of at least 1, got -1"),
         ((image, 3), {"client": object()}, "should be mapped to a file"),
         ((__file__, 3), {}, r"should be a \.npy file"),
     ):

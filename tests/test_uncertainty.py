@@ -162,6 +162,19 @@ def test_members_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spread.a_spread.max() > 1e-3
 
 
+def test_mostly_dead() -> None:
+    r"""Tests an image with next to nothing to draw from."""
+    image = torch.zeros(20, 40, 40)
+    image[:, 3:7, 3:7] = synthetic(8, 3, seed=0).image[:20, :4, :4]
+    assert ensemble(image, 3, members=3, settings=QUICK).a.isfinite().all()
+
+
+def test_more_endmembers_than_bands() -> None:
+    image = synthetic(8, 3, seed=0).image[:4]
+    spread = ensemble(image, torch.rand(4, 6) + 0.1, members=2, settings=QUICK)
+    assert spread.a_noise.shape == (6, 8, 8) and spread.a_noise.isfinite().all()
+
+
 @pytest.mark.parametrize("shape", [(1, 9), (9, 1), (3, 11), (7, 6), (16, 16)])
 def test_resampled_pixels_keep_their_neighbours(
     shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch

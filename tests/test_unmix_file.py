@@ -118,20 +118,53 @@ def test_all_or_nothing(image: Path, out: Path, monkeypatch: pytest.MonkeyPatch)
 def test_large_image(image: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # By tiles, what comes out is the same, but for the folder that stands for one file
     expected = run(image, out)
-    maps = (out / "abundances_hr.tif").read_bytes()
+    maps, before = (out / "abundances_hr.tif").read_bytes(), Unmixing.load(out / "result.npz")
     monkeypatch.setattr(unmix_file_module, "LARGE", 10)
     with pytest.raises(FileExistsError, match="not empty"):
         run(image, out)
     summary = run(image, out, force=True)
     assert (out / "abundances_hr.tif").read_bytes() == maps
     result = smile_core.load_large(out / "result")
-    torch.testing.assert_close(result.a, Unmixing.load(out / "result.npz").a)
-    assert {Path(str(path)) for path in summary["paths"]} == {*out.iterdir()} - {
-        out / "result.npz"
-    }
+    torch.testing.assert_close(result.a, before.a)
+    assert {Path(str(path)) for path in summary["paths"]} == {*out.iterdir()}
     for name in ("bands", "rows", "cols", "endmembers", "dead_pixels"):
         assert summary[name] == expected[name]
     assert run(image, out, force=True)["largest_gap"] == summary["largest_gap"]
+
+
+def test_nothing_old_stays(image: Path, out: Path) -> None:
+    r"""Tests that what an earlier run has written goes, and nothing else."""
+    run(image, out, format="envi")
+    (out / "notes.txt").write_text("mine")
+    (out / "names.csv").write_text("not listed")
+    summary = run(image, out, format="geotiff", force=True)
+    written = {Path(str(path)) for path in summary["paths"]}
+    assert {*out.iterdir()} == {*written, out / "notes.txt", out / "names.csv"}
+    assert not list(out.glob("*.hdr"))
+
+    # A summary that is damaged lists nothing
+    (out / "summary.json").write_text("{")
+    run(image, out, format="geotiff", force=True)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_tiles_outlive_the_last_step(
+    image: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unmix_file_module, "LARGE", 10)
+
+    def interrupt(values: dict[str, object], **options: object) -> str:
+        if "largest_gap" in values:
+            raise KeyboardInterrupt
+        return dumps(values, **options)
+
+    dumps = json.dumps
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dumps", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(image, out)
+    assert [path.name for path in out.iterdir()] == [TILES]
+    assert (out / TILES / "run.json").exists()
 
 
 def test_large_image_resumes(image: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

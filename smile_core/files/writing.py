@@ -65,7 +65,9 @@ def write_maps(
             f"got {image.pixels.shape[1:]}."
         )
     names = _check_names(names, len(a))
-    maps = a.masked_fill(enlarge(result.dead, scale), NO_DATA).numpy().astype(np.float32)
+    maps = (
+        a.masked_fill(enlarge(result.dead, scale), NO_DATA).numpy().astype(np.float32, copy=False)
+    )
     place = None if image.place is None else image.place.finer(scale)
 
     if path.suffix.lower() in (".tif", ".tiff"):
