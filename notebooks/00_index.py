@@ -40,27 +40,27 @@ record = Record("00_index", figures, seed=0)
 # %% [markdown]
 # ## The map
 #
-# | the abstract says | here it is | notebook |
+# | the question, and whose it is | here it is | notebook |
 # |---|---|---|
 # | SMILE unmixes hyperspectral images | one call on a real scene | 01 quickstart |
 # | low resolution is what makes unmixing hard | what bringing down does to scenes | 02 scenes |
 # | *relationship* theorem: the tasks share what they look for | endmembers are the same, abundances tied by $D_\rho$; errors travel down | 03 relationship |
 # | *existence* theorem: positive guidance | when a guided step helps, and the best weight | 04 existence |
 # | *accessibility* theorem: the optimum is reached | a solve with a certificate, and when its optimum is the truth | 05 accessibility |
-# | shared and task-specific representations, cross-attention | the network taken apart, and what its branches hold; attention is off by default, for it earns nothing | 06 network, 12 ablation |
-# | it works under noise, at coarse scales, without pure pixels | one factor at a time on scenes whose truth is known | 07 synthetic |
-# | unmixing is good on real scenes | native resolution, against references | 08 real |
+# | shared and task-specific representations; cross-attention (a summary of the paper) | the network taken apart, and what its branches hold; attention is off by default, for it earns nothing | 06 network, 12 ablation |
+# | (ours) under noise, at coarse scales, without pure pixels | one factor at a time on scenes whose truth is known | 07 synthetic |
+# | experiments on real scenes show that it is useful | native resolution, against references | 08 real |
 # | super-resolution guides unmixing | four modes, LR and HR errors, what training adds | 09 guidance |
 # | task affinity | cosines of gradients, the gate, the share of the guide | 10 affinity |
 # | convergence | objective, gap and step inequalities on the scenes | 11 convergence |
-# | each part of the method is needed | the errors without it | 12 ablation |
-# | it is better than other methods | the same images and seeds, seven published methods | 13 comparison |
+# | (ours) what each part of the method is worth | the errors without it | 12 ablation |
+# | (ours) compared with other methods | the same images and seeds, seven published methods | 13 comparison |
 # | (ours) | what it costs, and images larger than memory | 14 scaling |
 # | (ours) | your own image, from its path to maps | 15 your scene |
 # | (ours) | what carries over to another scene, through a time series | 16 transfer |
 # | (ours) | how far a number may be off | 17 uncertainty |
 #
-# The names of the theorems are the paper's; their statements and proofs are ours.
+# What is not marked is from the abstract. The names of the theorems are the paper's; their statements and proofs are ours.
 
 # %% [markdown]
 # ## How data flows

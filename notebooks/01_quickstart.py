@@ -17,7 +17,7 @@
 # %% [markdown]
 # # 1. One call unmixes and super-resolves a real scene
 #
-# **Claim.** Given an image and a number of materials, and nothing else, `smile_core.unmix` finds the materials, their fractions in every pixel, and both at twice the resolution.
+# **Claim.** Given an image and a number of materials, and nothing else, `smile_core.unmix` finds the materials, their fractions in every pixel, and fractions and image at twice the resolution.
 # *Source: paper (abstract) for the idea; method, code and numbers are ours.*
 #
 # **Reads** the scene Samson (3.7 MB, downloaded once). **Writes** `figures/quick/01_quickstart*.{png,pdf}` and `01_quickstart.json`.
@@ -48,7 +48,7 @@ record = Record("01_quickstart", figures, seed=seed, device=find_device(device))
 # ## The image
 #
 # A hyperspectral image has a spectrum of many bands in each pixel.
-# A pixel is a few metres wide, so that most pixels mix several materials.
+# A pixel is metres wide, of other sensors tens of metres, so that most pixels mix several materials.
 
 # %%
 data = scenes.load(scene)
@@ -147,7 +147,7 @@ fig = plot.training(result.history)
 record.figure(fig, "training")
 
 # %% [markdown]
-# Losses are chords between unit spectra, close to angles in radians; they zigzag because each step draws one of four grids and eight orientations.
+# Where a network was trained, its losses are chords between unit spectra, close to angles in radians; they zigzag because each step draws one of four grids and eight orientations. Where the share is zero, none was: in the rehearsal, one resolution below, lifting alone was best.
 # What remains of the SR loss is what no mixture of these endmembers explains, and what cannot be foreseen.
 
 # %% [markdown]
@@ -178,6 +178,6 @@ print("abundances sum to one:", bool((result.a_hr.sum(dim=0) - 1).abs().max() < 
 # %% [markdown]
 # ## Limits
 #
-# One scene and one seed, and fewer training steps than the defaults.
+# One scene and one seed. Where the share of the network is zero, what is shown here is the work of endmember search, lifting and solve.
 # The reference of a real scene is itself computed from the image; small differences to it mean little.
 # Notebook 08 has more scenes, notebook 09 what super-resolution brings.

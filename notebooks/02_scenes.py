@@ -65,7 +65,7 @@ plt.show()
 
 # %% [markdown]
 # Samson shows soil, trees and water; Jasper Ridge a lake, trees, soil and a road; Cuprite bare rock, where minerals differ in the infrared and hardly in colour.
-# The squares of DC1 are mixtures of one to five minerals, before a mixture of them all.
+# The squares of DC1 are mixtures of one to five minerals, on a background that mixes them all.
 # The reference of a real scene was computed from its image, or taken from a library. It is no field measurement:
 
 # %%
@@ -144,7 +144,7 @@ record.figure(fig, "coarser")
 plt.show()
 
 # %% [markdown]
-# At a factor of eight, hardly a pixel is left that holds one material only.
+# At a factor of eight the narrow strips are gone; pure pixels are left in the middle of water, trees and soil.
 
 # %% [markdown]
 # ## Closure: the coarse image has the same endmembers
@@ -177,7 +177,7 @@ closure.style.format({"closure": "{:.1e}", "with D instead": "{:.3f}"}).set_uuid
 
 # %% [markdown]
 # The relative error of the brightness-weighted operator is that of float64 arithmetic.
-# The plain operator is off by percents: where brightness varies, it is not the one that ties the two resolutions.
+# The plain operator is off by 0.1 to some percent, the more the brightness varies: where brightness varies, it is not the one that ties the two resolutions.
 
 # %% [markdown]
 # ## Purity against scale

@@ -68,7 +68,7 @@ record = Record("03_relationship", figures, seed=seed)
 # | *kernel* | $D \geq 0$ |
 # | *light* | $\rho \geq 0$, and no LR pixel is dark, $\rho_l > 0$ |
 #
-# The statement that we started from also required $\rho > 0$ and columns of $D$ that sum to one.
+# The statement that we started from, a draft of ours and not the paper's theorem, whose text we have not seen, also required $\rho > 0$ and columns of $D$ that sum to one.
 # Neither is used below: an HR pixel without light counts for nothing, and $D_\rho$ is normalised whatever $D$ is.
 
 # %% [markdown]
@@ -453,7 +453,7 @@ plt.show()
 
 # %% [markdown]
 # Solid with dots: predicted from the reference. Dotted with squares: observed in the image brought down.
-# Both fall for every material, and neither rises anywhere. What is observed lies above what is predicted where a material varies: pixels purer than its reference endmember count as one in the abundances, but with all of their spectrum in the mean.
+# Neither rises anywhere. They fall where patches are small, and stay at one where a material fills whole blocks. What is observed lies above what is predicted where a material varies: pixels purer than its reference endmember count as one in the abundances, but with all of their spectrum in the mean.
 
 # %% [markdown]
 # ## What we found

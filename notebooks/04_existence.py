@@ -149,7 +149,7 @@ plt.show()
 #
 # The eigenvalues of $M M^\top$ lie in $[0, \|M\|_2^2]$, so that those of $I - \eta M M^\top$ lie in $[-1, 1]$. $\square$
 #
-# The statement that we started from asked for $\delta = 0$. That is more than needed: what is orthogonal to the endmembers does no harm.
+# The statement that we started from, a draft of ours and not the paper's, asked for $\delta = 0$. That is more than needed: what is orthogonal to the endmembers does no harm.
 #
 # **Any target.** $L_u$ is quadratic along the step, $L_u(A^+) = L_u(A) - \eta \langle \nabla L_u, \nabla L_s \rangle + \frac{\eta^2}{2} \|M \nabla L_s D\|^2$. The step therefore helps if and only if it is shorter than
 #

@@ -110,7 +110,7 @@ softmax, float(objective(pure, ends, torch.eye(2).double()[:, :1, None]))
 # 4. *Rate.* Projected gradient $T(A) = P_\Delta(A - \tau \nabla F_\mu(A))$ with $\tau \leq 1/L$ has $\|T(A) - T(B)\| \leq (1 - m \tau) \|A - B\|$. For $s \geq 2$ the bound is attained.
 # 5. *Without SR.* If $\lambda = \mu = 0$ and $s \geq 2$, and some minimiser has no zero entry, there are many minimisers.
 #
-# The statement that we started from had $\sigma_{\min}(M)^2$, for endmembers that are linearly independent.
+# The statement that we started from, a draft of ours and not the paper's, had $\sigma_{\min}(M)^2$, for endmembers that are linearly independent.
 # Abundances sum to one, hence their differences to zero: affinely independent endmembers are enough, and $\sigma_T \geq \sigma_{\min}(M)$.
 
 # %% [markdown]
@@ -227,7 +227,7 @@ plt.show()
 # %%
 observed = rates.set_index("start").eval("observed / predicted")
 attained, never = float((observed["slowest"] - 1).abs().max()), float(observed.min() - 1)
-f"attained up to {attained:.0e}, exceeded by at most {max(-never, 0):.0e}"
+f"attained up to {attained:.0e}, undercut by at most {max(-never, 0):.0e}"
 
 # %% [markdown]
 # ### Without super-resolution, there are many optima
@@ -601,7 +601,7 @@ record.save()
 print("every statement holds up to rounding:", lowest >= -1e-12)
 print("each conclusion fails without one of its hypotheses:", violated)
 print(
-    "the predicted rate is never exceeded, and attained within 5 %:",
+    "no step gains less than predicted, and the bound is attained within 5 %:",
     never > -1e-6 and attained < 0.05,
 )
 print("the gap is a bound at every iterate:", min(certified) >= -1e-9)

@@ -18,7 +18,7 @@
 # # 6. The two branches hold nearly the same
 #
 # **Claim.** Trained for two tasks, the unmixing and the SR branch come to hold different things. We compare their features, and what can be read off them, and the claim does not hold.
-# *Source: paper (abstract) for shared and task-specific representations and cross-attention; architecture, measures and numbers are ours.*
+# *Source: paper (abstract) for shared and task-specific representations; cross-attention is from a summary of the paper; architecture, measures and numbers are ours.*
 #
 # **Reads** the scenes Samson and Jasper Ridge. **Writes** `figures/quick/06_network*.{png,pdf}` and `06_network.json`.
 #
@@ -87,7 +87,7 @@ for name, data in loaded.items():
 # ## The architecture
 #
 # One stem and two shared blocks, then a branch for each task; after it cross-attention, through which each task looks at the other.
-# Attention is looked at here because the paper has it. `unmix` leaves it out unless told otherwise, by `Settings(attention=True)`: it makes no error smaller (notebook 12).
+# Attention is looked at here because a summary of the paper names it. `unmix` leaves it out unless told otherwise, by `Settings(attention=True)`: it makes no error smaller (notebook 12).
 # Numbers are channels, rows and columns on the first scene.
 
 # %%
@@ -174,7 +174,7 @@ plt.show()
 
 # %% [markdown]
 # Lines are means over seeds, bands reach from the smallest value to the largest, lower is more alike; at step zero all would be at zero.
-# The branches start as one and part slowly, by hundredths. It is the SR branch that leaves the shared features, the unmixing branch stays an order of magnitude nearer. What the two add differs more.
+# The branches start as one and part slowly, by thousandths. It is the SR branch that leaves the shared features; the unmixing branch stays much nearer, so that two of the lines nearly coincide. What the two add differs more.
 
 # %% [markdown]
 # CKA goes by the directions of large variance, and in a scene of a few materials these are few.
@@ -248,7 +248,7 @@ plt.show()
 
 # %% [markdown]
 # Each point is a material with a seed, further right is better; the panels have scales of their own.
-# LR abundances are in the pixels from the start, and no part loses much of them. Detail rises from the stem to the shared blocks, which see neighbours; the branches tell it alike. The pixels tell more of it than the stem, which keeps a fifth of their numbers or less.
+# LR abundances are in the pixels from the start, and no part loses much of them, on Jasper Ridge up to 0.04 of R². Detail rises from the stem to the shared blocks, which see neighbours; the branches tell it alike. The pixels tell more of it than the stem, which keeps a fifth of their numbers or less; on Jasper Ridge they tell more of it than any part of the network, which only regains what the stem has lost.
 
 # %%
 told = probes.groupby(["scene", "target", "part"], sort=False)["R2"].mean().unstack("part")

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # 7. Guidance helps where the endmembers are right, and these need no pure pixels
 #
-# **Claim.** On synthetic scenes, guidance lowers the errors unless noise or a lack of pure pixels has moved the endmembers; without pure pixels these are found outside of all mixtures of pixels; whether the brightness varies is read from the image, though not where there is a shadow.
+# **Claim.** On synthetic scenes, guidance lowers the HR errors unless noise, many endmembers or a lack of pure pixels has moved the endmembers, and the LR errors less; without pure pixels these are found outside of all mixtures of pixels; whether the brightness varies is read from the image, though not always where materials are many, or one is a shadow.
 # *Source: paper (abstract) for the claim that SR guides unmixing; scenes, predictions, limits and numbers are ours.*
 #
 # **Reads** nothing, all scenes are made here; for the last table Samson, Jasper Ridge, DC1 and Cuprite, those that are at hand. **Writes** `figures/quick/07_synthetic*.{png,pdf}` and `07_synthetic.json`.
@@ -215,7 +215,7 @@ plt.show()
 
 # %% [markdown]
 # Without noise, mixtures of pixels could not go below the dash; corners can.
-# At purity 1 there is nothing outside to look for, and what is lost by looking is the difference to `archetypes`.
+# At purity 1 there is nothing outside to look for: the difference to `archetypes` is what looking costs, or gains.
 
 # %% [markdown]
 # Coarser pixels are less pure, so that bringing a scene down can only raise the floor (Theorem 1.2).
@@ -283,14 +283,19 @@ auto["right"] = auto["decided"] == auto["truth"]
 auto.groupby(["variability", "brightness"], sort=False)["right"].agg(["mean", "count"]).round(2)
 
 # %% [markdown]
-# The rates, over all levels of noise and numbers of endmembers. What they were decided on:
+# The rates, over all levels of noise and numbers of endmembers. Decisions rest on four numbers, see `smile_core.evidence`:
+#
+# - `structure`, the largest eigenvalue that R endmembers leave, relative to white noise: about one where the scene is linear;
+# - `offset`, what a varying brightness leaves of it about the mean: about zero where it is fixed;
+# - `thickness`, the smallest extent of the simplex relative to the noise;
+# - the ratio of the residuals with a fixed brightness and with a free one.
 
 # %%
 record.figure(plot_factors.decisions(auto, factors["brightness"]), "evidence")
 plt.show()
 
 # %% [markdown]
-# Circles are scenes of exact spectra, crosses of spectra that vary; blue is a fixed brightness, and should be apart from the others.
+# Circles are scenes of exact spectra, crosses of spectra that vary; blue is a fixed brightness, and should be apart from the others, orange (smooth) and green (rough).
 # Left of the first dashed line a scene is linear; below the second, its brightness is fixed. In the middle, corners are extrapolated right of the line only. On the right, scenes whose eigenvalues do not tell: below the line, the brightness is taken as fixed.
 
 # %% [markdown]

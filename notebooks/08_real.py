@@ -17,7 +17,7 @@
 # # 8. Real scenes are unmixed at their native resolution, seed after seed
 #
 # **Claim.** With one set of hyper-parameters, the errors stay within limits that were set beforehand: 0.021 rad and 0.036 on Samson, 0.050 rad and 0.072 on Jasper Ridge.
-# *Source: paper (abstract) for the claim that SMILE unmixes well; method and numbers are ours.*
+# *Source: paper (abstract) for the claim that SMILE is useful on real data; method and numbers are ours.*
 #
 # **Reads** the scenes Samson and Jasper Ridge. **Writes** `figures/quick/08_real*.{png,pdf}` and `08_real.json`.
 #
@@ -90,7 +90,7 @@ plt.show()
 
 # %% [markdown]
 # Each point is a seed. Both modes start from the same endmembers, and the last solve of `self` moves them by little: the angles are nearly the same.
-# At native resolution the reference is as fine as the image, and super-resolution has little to add: its gain is in notebook 09.
+# At native resolution the reference is as fine as the image, and super-resolution has little to add: its gain is in notebook 09. On Jasper Ridge it raises the matched error: there the scale is imposed on means over the area, which light does not weigh.
 
 # %% [markdown]
 # ## Maps

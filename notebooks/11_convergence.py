@@ -179,7 +179,7 @@ rates.round(4)
 # %% [markdown]
 # `predicted` is $q$, beside the largest and the median contraction of a step.
 # `plain` and `accelerated` are the iterations to a gap of a millionth of the objective.
-# `envelope` is the margin of accelerated steps without restarts, the smallest of 50 iterations relative to the envelope, by the function that checks the theorem. It is not negative.
+# `envelope` is the margin of accelerated steps without restarts, the smallest of 50 iterations relative to the envelope, by the function that checks the theorem. It is not negative, up to rounding.
 
 # %% [markdown]
 # ## Jointly: both step inequalities
@@ -207,7 +207,7 @@ for column, (name, moved) in zip(axes.T, moves.items(), strict=True):
     fall, least = -np.diff(moved.objective) / total, np.array(moved.predicted) / total
     convex = (2 - SAFETY) / (1 - SAFETY) * least
     k = 1 + np.arange(iterations)
-    _ = column[0].plot(k, fall, label="decrease of $F$")
+    _ = column[0].plot(k, np.where(fall > 1e-15, fall, np.nan), label="decrease of $F$")
     _ = column[0].plot(k, convex, "C1--", lw=1, label="at least (convex)")
     _ = column[0].plot(k, least, "k:", lw=1, label="at least")
     _ = column[1].plot(k, moved.subgradient, label="subgradient")
@@ -223,7 +223,7 @@ record.figure(fig, "joint")
 plt.show()
 
 # %% [markdown]
-# The decrease is above both bounds at every iteration, the subgradient below its own.
+# The decrease is above both bounds until it is lost in rounding, at $10^{-15}$ of the energy, where its curve ends; the subgradient below its own.
 # Both fall slowly: the theory promises a critical point, but no rate.
 
 # %%
@@ -246,8 +246,8 @@ joint = pd.DataFrame(rows)
 joint.set_index("scene").map("{:.1e}".format)
 
 # %% [markdown]
-# The first three are the smallest margins of the inequalities over all iterations, relative to the energy; they are not negative.
-# `largest rise`, relative to the energy as well, is negative: every step lowered the objective. Where a step is small enough, rounding would show, at $10^{-15}$ or so.
+# The first three are the smallest margins of the inequalities over all iterations, relative to the energy; they are not negative, up to rounding.
+# `largest rise`, relative to the energy as well, is negative where every step lowered the objective. Where steps are small enough, rounding shows, at $10^{-15}$ or so.
 # `decrease` is by what part of itself all iterations lowered it. `gap given M` is the certificate of the abundances, once they are solved for with the last endmembers.
 
 # %% [markdown]

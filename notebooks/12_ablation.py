@@ -18,7 +18,7 @@
 # # 12. Changing one part at a time tells what each is worth
 #
 # **Claim.** Each part of the method earns its place: somewhere, the errors are larger without it, or at least the training takes longer. What is not a part of it, attention and other weightings of the tasks, would make no error smaller.
-# *Source: paper (abstract) names shared and task-specific representations and cross-attention; parts, protocol and numbers are ours.*
+# *Source: paper (abstract) names shared and task-specific representations, a summary of the paper cross-attention; parts, protocol and numbers are ours.*
 #
 # **Reads** nothing, for each seed draws a synthetic scene; the full profile also reads Samson and Jasper Ridge. **Writes** `figures/quick/12_ablation*.{png,pdf}` and `12_ablation.json`.
 #
@@ -70,7 +70,7 @@ pd.set_option("display.max_colwidth", None)
 pd.DataFrame({"instead": PARTS}).loc[parts].rename_axis("without")
 
 # %% [markdown]
-# The other way round, what the method does without is put in: `attention`, by which each task looks at the other, as in the paper (abstract), and other weightings of the two tasks.
+# The other way round, what the method does without is put in: `attention`, by which each task looks at the other, as a summary of the paper has it, and other weightings of the two tasks.
 #
 # All else is equal, the seed included.
 # The errors with and without a change are therefore pairs, and what we look at is their difference: **positive where the method is better as it is, negative where it would be better with the change**.
@@ -155,7 +155,7 @@ verdicts = pd.DataFrame(
 verdicts.round(2)
 
 # %% [markdown]
-# `most` and `least` are the largest and the smallest of the means, in thousandths.
+# `most` and `least` are the largest and the smallest of the means, in thousandths: what a part saves in one place, it may cost in another. The rehearsal is such an insurance.
 
 # %% [markdown]
 # Errors are not all that a part may be for. Relative to the method as it is, this is what becomes of the training where a network is trained, over all places and seeds: the number of `weights`, and the `seconds`, those of the rehearsal included.

@@ -17,7 +17,7 @@
 # # 13. Published methods get the same images and seeds
 #
 # **Claim.** SMILE has the smallest mean errors of endmembers and of abundances, against published methods under one protocol. Whether that is so, and on which scene, is computed below.
-# *Source: paper (abstract) for the claim that SMILE unmixes well; method, protocol and numbers are ours.*
+# *Source: paper (abstract) for the claim that SMILE is useful on real data; method, protocol and numbers are ours.*
 #
 # **Reads** the scenes that are named below. **Writes** `figures/quick/13_comparison*.{png,pdf}` and `13_comparison.json`.
 #
@@ -163,7 +163,7 @@ record.figure(plot_tables.ranks(ranks, critical, SMILE), "ranks")
 plt.show()
 
 # %% [markdown]
-# Mean ranks, the best on the left. A bar joins methods whose ranks do not differ by the critical difference of Nemenyi's test.
+# Mean ranks, the best on the left. A bar joins methods whose ranks do not differ by the critical difference of Nemenyi's test, which asks less of seeds than Wilcoxon's: that one counts them as if they were scenes, and may tell methods apart that a bar joins.
 # Before that, Friedman's test asks whether any of them differ:
 
 # %%

@@ -14,9 +14,9 @@
 # ---
 
 # %% [markdown]
-# # 14. The cost grows no faster than the scene
+# # 14. The cost grows about in proportion to the scene
 #
-# **Claim.** The seconds and the memory of every stage grow in proportion to the pixels at most, and hardly with the bands.
+# **Claim.** The seconds and the memory of every stage grow about in proportion to the pixels, and in total hardly with the bands; the last solve grows with the square of the endmembers and of the scale.
 # *Source: ours. The paper says nothing of seconds or memory that we know of.*
 #
 # **Reads** nothing: scenes of every size are made. **Writes** `figures/quick/14_scaling*.{png,pdf}` and `14_scaling.json`.

@@ -15,10 +15,10 @@
 # ---
 
 # %% [markdown]
-# # 16. What one scene has taught serves the next
+# # 16. What one scene has taught serves the next where the materials are the same
 #
 # **Claim.** A network that was trained on one part of a scene, or on other scenes, is applied to another in a fraction of the time, through a time series endmembers keep their order, and a network of a few thousand parameters does as well.
-# *Source: paper (abstract) names no transfer; the questions are those of its outlook as we read it, protocol and numbers are ours.*
+# *Source: ours. The paper (abstract) names no transfer.*
 #
 # **Reads** nothing, each seed draws synthetic scenes; the full profile also reads Samson and Jasper Ridge. **Writes** `figures/quick/16_transfer*.{png,pdf}` and `16_transfer.json`.
 #
@@ -42,6 +42,8 @@ figures: str = "../figures/quick"  # folder of figures and numbers
 import itertools
 import matplotlib.pyplot as plt
 import pandas as pd
+
+from matplotlib.ticker import LogLocator
 
 from smile_core import plot
 from smile_core.record import Record
@@ -87,6 +89,7 @@ for ax, name in zip(axes[0], names, strict=True):
         x, y = part[f"{way}.seconds"], part[f"{way}.hr"]
         _ = ax.plot(x, y, marker, label=way, alpha=0.8)
     _ = ax.set(xscale="log", xlabel="seconds", title=name)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("")
 axes[0, 0].set_ylabel("HR aRMSE")
@@ -96,7 +99,7 @@ plt.show()
 
 # %% [markdown]
 # A point is one seed: lower is better, and further to the left is faster.
-# Where both halves hold the same materials, *applied* comes near *anew* at a fraction of its time; where one lacks a material, its endmembers are missing or wrong in the other, and nothing that was learned of them can be right.
+# Where both halves hold the same materials, *applied* comes near *anew* at a fraction of its time; where one lacks a material, its endmembers are missing or wrong in the other, and nothing that was learned of them can be right. So it is on Samson and Jasper Ridge in the full run: there *applied* and *adapted* are worse than *single*, which has no network.
 
 # %% [markdown]
 # ## From several scenes
@@ -131,7 +134,7 @@ plt.show()
 
 # %% [markdown]
 # A point is one seed, a line their mean; lower is better.
-# What other scenes have taught comes near to *anew* at a fraction of its time. That several teach more than one is not seen; steps and restarts are the same however many there are.
+# What other scenes have taught comes near to *anew* at a fraction of its time; how near, the claims below say. That several teach more than one is not seen; steps and restarts are the same however many there are.
 
 # %% [markdown]
 # ## Through a time series

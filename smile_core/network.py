@@ -12,9 +12,9 @@ layers start at zero, so that an untrained network returns what it was given. En
 linear decoder for both tasks, outside of this module: spectra, of the SR image too, are always
 mixtures.
 
-The paper (abstract) joins the branches by cross-attention. Here that is an option, for it makes no
-error smaller where it was tried, see notebook 12. It runs over channels, not over pixels: the cost
-is linear in the number of pixels.
+A summary of the paper joins the branches by cross-attention. Here that is an option, for it makes
+no error smaller where it was tried, see notebook 12. It runs over channels, not over pixels: the
+cost is linear in the number of pixels.
 """
 
 __all__ = ["Block", "CrossAttention", "Smile"]

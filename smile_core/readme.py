@@ -11,6 +11,7 @@ __all__ = ["main", "table"]
 import json
 import sys
 
+from collections import Counter
 from pathlib import Path
 
 from .bootstrap import ROOT
@@ -27,7 +28,7 @@ def table(root: Path) -> str:
         root: The folder of `notebooks`, for their titles, and of `figures/full`, for their
             numbers, `NN_name.json`.
     """
-    rows, lost, runs, count = [], [], {}, 0
+    rows, lost, runs, sources = [], [], {}, Counter()
     for path in sorted((root / "figures" / "full").glob("[0-9][0-9]_*.json")):
         content = json.loads(path.read_text("utf-8"))
         run, name, claims = content["provenance"], content["name"], content["claims"]
@@ -35,9 +36,11 @@ def table(root: Path) -> str:
             continue
 
         link = f"[{name[:2]}](notebooks/{name}.ipynb)"
-        held, count = sum(claim["holds"] for claim in claims), count + len(claims)
+        held = sum(claim["holds"] for claim in claims)
+        sources.update(claim["source"] for claim in claims)
         # What counts most comes first
         first = f"{claims[0]['claim']}: {claims[0]['number']}" if claims else ""
+        first += " **(does not hold)**" if claims and not claims[0]["holds"] else ""
         cells = [link, _title(root, name), first, f"{held} of {len(claims)}"]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lost += [f"- {link}: {c['claim']}: **{c['number']}**" for c in claims if not c["holds"]]
@@ -51,9 +54,17 @@ def table(root: Path) -> str:
         "| | notebook | its first claim, measured | hold |",
         "|---|---|---|---|",
     ]
-    lines += [*rows, "", f"Of {count} claims, these {len(lost)} do not hold:", "", *lost, ""]
+    lines += [
+        *rows,
+        "",
+        f"Of {sources.total()} claims, these {len(lost)} do not hold:",
+        "",
+        *lost,
+        "",
+    ]
     told = "; ".join(f"{where} ({', '.join(names)})" for where, names in sorted(runs.items()))
-    lines += [f"All claims are ours. Full profile: {told}.", ""]
+    whose = ", ".join(f"{source} {number}" for source, number in sources.most_common())
+    lines += [f"Whose the claims are: {whose}. Full profile: {told}.", ""]
 
     return "\n".join(lines) + "\n"
 

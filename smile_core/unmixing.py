@@ -66,7 +66,7 @@ class Settings:
         steps: The number of training steps.
         learning_rate: The largest learning rate.
         channels: The width of the network, a multiple of 4 for the heads of its attention.
-        attention: Whether its two tasks attend to each other. In the paper (abstract) they do;
+        attention: Whether its two tasks attend to each other. In a summary of the paper they do;
             here that makes no error smaller, see notebook 12.
         alternations: The number of alternating steps of endmembers and abundances at the end.
         guidance: The weight :math:`\lambda` of the SR task in the accessible solve.

@@ -12,7 +12,8 @@ CONTENT = {
     "name": "03_some",
     "claims": [
         {"claim": "One | two", "number": "3 %", "holds": True, "source": "ours"},
-        {"claim": "Four", "number": "5", "holds": False, "source": "ours"},
+        {"claim": "Four", "number": "5", "holds": False, "source": "standard"},
+        {"claim": "Six", "number": "7", "holds": True, "source": "ours"},
     ],
     "provenance": {
         "date": "2026-01-02T03:04:05",
@@ -35,13 +36,26 @@ def test_main(tmp_path: Path) -> None:
     assert readme.main(tmp_path) == 0
 
     lines = (tmp_path / "README.md").read_text().splitlines()
-    row = "| [03](notebooks/03_some.ipynb) | A \\| title. So | One \\| two: 3 % | 1 of 2 |"
+    row = "| [03](notebooks/03_some.ipynb) | A \\| title. So | One \\| two: 3 % | 2 of 3 |"
     assert row in lines
-    assert "Of 2 claims, these 1 do not hold:" in lines
+    assert "Of 3 claims, these 1 do not hold:" in lines
     assert "- [03](notebooks/03_some.ipynb): Four: **5**" in lines
-    assert "All claims are ours. Full profile: 2026-01-02, M, cpu, commit 0123456 (03)." in lines
+    told = "Full profile: 2026-01-02, M, cpu, commit 0123456 (03)."
+    assert f"Whose the claims are: ours 2, standard 1. {told}" in lines
     assert "old" not in lines
     assert [lines[0], lines[-1]] == ["before", "after"]
+
+    # A first claim that does not hold is marked
+    claims = CONTENT["claims"][::-1]
+    (tmp_path / "figures" / "full" / "03_some.json").write_text(
+        json.dumps({**CONTENT, "claims": claims})
+    )
+    assert "Six: 7 | 2 of 3" in readme.table(tmp_path)
+    claims = claims[1:]
+    (tmp_path / "figures" / "full" / "03_some.json").write_text(
+        json.dumps({**CONTENT, "claims": claims})
+    )
+    assert "Four: 5 **(does not hold)** | 1 of 2" in readme.table(tmp_path)
 
     # Without its marks, the file is left as it is
     (tmp_path / "README.md").write_text("no marks")

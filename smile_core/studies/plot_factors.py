@@ -140,7 +140,7 @@ def conventions(table: pd.DataFrame) -> Figure:
         _draw_means(ax, at, line, fmt="o", label=convention)
     ax.set_xticks(range(len(kinds)), [f"brightness {b}\n{R} endmembers" for b, R in kinds])
     ax.set(ylabel="aRMSE", ylim=(0, None), xlim=(-0.5, len(kinds) - 0.5))
-    ax.legend(title="convention", loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.legend(title="convention", loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=True)
 
     return fig
 

@@ -39,7 +39,8 @@ def laws(sweeps: Mapping[str, pd.DataFrame]) -> Figure:
         for (stage, seconds), marker in zip(sweep.items(), "osD^", strict=True):
             ax.loglog(sweep.index, seconds, marker=marker, ms=4, label=stage)
         ax.set(xlabel=name)
-        ax.set_xticks(sweep.index, sweep.index)
+        ax.set_xticks(sweep.index, [f"{n:.0e}" if n >= 1e5 else f"{n:g}" for n in sweep.index])
+        ax.tick_params("x", labelrotation=45 if max(sweep.index) >= 1e5 else 0)
         ax.minorticks_off()
     axes[0, 0].set_ylabel("seconds")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
