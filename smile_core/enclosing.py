@@ -17,8 +17,9 @@ line, lest single bad pixels move corners. Pixels need not fill the simplex even
 cut some off. But of those on a facet, noise puts the part :math:`\Phi(-1)` outside by more than
 its standard deviation, and :math:`\Phi(-2)` by more than twice that; of those cut off, more are
 far. So :math:`\lambda` is raised, from one half on, until of all distances outside no more are far
-than noise explains. Here the noise is its root mean square over all directions of noise; in the
-formula :math:`\tau` is that of the largest.
+than noise explains, and next to none beyond :math:`4 \tau_i`, as a rare material would be. Here
+the noise is its root mean square over all directions of noise; in the formula :math:`\tau` is that
+of the largest.
 
 Many scenes have pixels without one material or the other, which lie on facets. They say where
 these are much better than the outermost ones do. So, from the corners that were found, the
@@ -32,7 +33,8 @@ likelihood is climbed that each pixel is on the facet opposite to corner k with 
 with :math:`h_k` the height of the simplex over that facet, over :math:`R - 1` its mean, and with a
 tenth of the first term above, lest corners drift off that few pixels hold. Where pixels grow fewer
 towards the facets instead, that cuts some of them off: what it finds is taken if the distances
-outside are those of facets that are misplaced by a fifth of the noise at most.
+outside are those of facets that are misplaced by a fifth of the noise at most, and the volume is
+not larger than before.
 
 References:
     | A Variable Splitting Augmented Lagrangian Approach to Linear Spectral Unmixing
@@ -61,6 +63,10 @@ FAR, NEARLY = float(ndtr(-2) / ndtr(-1)), float(ndtr(-1.8) / ndtr(-0.8))
 
 # Beyond so many times the noise, what is outside counts by its distance, not by its square
 BEND = 4.0
+
+# So large a part of the pixels may be further outside than that, and be no mixtures; more are a
+# material that is rare
+DEFECTS = 0.002
 
 # The weights that are tried, in turn
 WEIGHTS = [2 ** (k / 2) for k in range(-2, 11)]
@@ -107,15 +113,17 @@ def enclose(
     for weight in WEIGHTS:
         tried = (_shrink(x, start, noise, noise * relative, weight) for start in begun)
         V = min(tried, key=lambda v: v[1])[0]
-        outside, far = _count(x, V, mean * relative)
-        if far <= FAR * outside + (FAR * outside) ** 0.5:  # or one standard deviation more
-            break
+        outside, far, lost = _count(x, V, mean * relative)
+        if far <= FAR * outside + (FAR * outside) ** 0.5 and lost <= DEFECTS * x.shape[1]:
+            break  # of those far, up to one standard deviation more
         begun = [V, extremes[0]]
 
     settled = _settle(x, V, mean, mean * relative)
-    outside, far = _count(x, settled, mean * relative)
+    outside, far, lost = _count(x, settled, mean * relative)
+    if far <= NEARLY * outside and lost <= DEFECTS * x.shape[1]:
+        V = min(V, settled, key=lambda v: _volume(v, mean))
 
-    return basis @ (settled if far <= NEARLY * outside else V) + centre
+    return basis @ V + centre
 
 
 def vertices(coordinates: Tensor, generator: torch.Generator) -> Tensor:
@@ -251,10 +259,13 @@ def _minimise(objective: Callable[[], Tensor], variables: list[Tensor]) -> float
     return loss if loss == loss else math.inf
 
 
-def _count(x: Tensor, V: Tensor, noises: Tensor) -> tuple[int, int]:
-    # Of the distances of pixels from facets, those outside by the noise, and by twice that
+def _count(x: Tensor, V: Tensor, noises: Tensor) -> tuple[int, int, int]:
+    # Of the distances of pixels from facets, those outside by the noise, and by twice that; and
+    # the pixels that are outside by more than noise explains
     outside = -_distances(x, V) / noises
-    return int((outside > 1).sum()), int((outside > 2).sum())
+    lost = (outside > BEND).any(dim=0)
+
+    return int((outside > 1).sum()), int((outside > 2).sum()), int(lost.sum())
 
 
 def _distances(x: Tensor, V: Tensor, inverse: Tensor | None = None) -> Tensor:

@@ -155,8 +155,21 @@ def test_few_towards_the_facets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NEARLY", -1.0)
     assert torch.equal(enclose(pixels, 4), V)
     monkeypatch.setattr(module, "NEARLY", 1.0)
+    monkeypatch.setattr(module, "DEFECTS", 1.0)
     M = torch.eye(8, 4, dtype=torch.float64)
     assert distance(enclose(pixels, 4), M) > distance(V, M)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rare_material(seed: int) -> None:
+    r"""Tests that a corner that 15 of 3000 pixels hold does not drift off, as it might unseen."""
+    torch.manual_seed(seed)
+    common = mixtures(2, 2985, concentration=0.5)
+    a = torch.zeros(3, 3000, dtype=torch.float64)
+    a[:2, :2985], a[2, 2985:] = common, 1
+    pixels = torch.cat([a, torch.zeros(5, 3000)]) + 0.03 * torch.randn(8, 3000)
+    V, M = enclose(pixels.double(), 3), torch.eye(8, 3, dtype=torch.float64)
+    assert distance(V, M) < 0.15
 
 
 def test_bad_pixel() -> None:
