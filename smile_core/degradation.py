@@ -82,9 +82,10 @@ def degrade_alive(x: Tensor, scale: int) -> tuple[Tensor, Tensor]:
         each of its pixels that is, with shape (H / s, W / s).
     """
     alive = (x.sum(dim=0, keepdim=True) > 0).to(x)
-    part = degrade(alive, scale)
+    # Dead pixels weigh nothing; zero by zero is where there are no others
+    y = degrade(x, scale, brightness=alive).nan_to_num(0)
 
-    return degrade(x * alive, scale) / part.clamp_min(1 / scale**2), part[0]
+    return y, degrade(alive, scale)[0]
 
 
 def adjoint(y: Tensor, scale: int, psf: PSF = "block", brightness: Tensor | None = None) -> Tensor:

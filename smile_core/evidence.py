@@ -133,7 +133,8 @@ def ordinary(pixels: Tensor, R: int) -> Tensor:
         return kept
 
     for _ in range(AGAIN):
-        values, vectors = torch.linalg.eigh(y[:, kept] @ y[:, kept].mT)
+        left = y[:, kept]
+        values, vectors = torch.linalg.eigh(left @ left.mT)
         leading = slice(-(R + 1), None)
         energy = values[leading].clamp_min(TINY * values[-1])
         part = (vectors[:, leading].mT @ y).square() / energy[:, None]

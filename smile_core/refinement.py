@@ -14,7 +14,7 @@ __all__ = ["Refined", "candidates_of", "pose", "refine"]
 import torch
 
 from torch import Tensor
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from .accessible import Problem, alternate, energy, gaps, solve
 from .archetypes import Archetypes
@@ -153,10 +153,10 @@ def pose(
 
     # What was not seen, or is too dark to say anything, is explained already
     down = degrade(a, a.shape[-1] // Y.shape[-1], brightness=rho[None])
-    y, x = _seen(Y, _lit(Y, free), torch.einsum("br,rhw->bhw", M, down), free), M
+    y, x = _seen(Y, torch.einsum("br,rhw->bhw", M, down), free), M
     if hr is not None:
         mixed = torch.einsum("br,rhw->bhw", M, a)
-        x = _seen(hr.double(), shown & _lit(hr.double(), free), mixed, free)
+        x = _seen(hr.double(), mixed, free, shown)
     size = M.norm(dim=0).max()
 
     return Problem(y / size, x / size, a, rho, guidance, mu), M / size, size
@@ -173,8 +173,9 @@ def candidates_of(found: Archetypes, size: Tensor) -> tuple[Tensor, Tensor]:
         The candidates :math:`V`, with shape (B, P), and their weights :math:`W`, columns in the
         simplex, with shape (P, R).
     """
-    lit = _lit(found.pixels.double(), free=True)
-    V, W = found.pixels[:, lit].double(), found.W[lit].double()
+    V, W = found.pixels.double(), found.W.double()
+    lit = _lit(V, free=True)
+    V, W = V[:, lit], W[lit]
     # Weights of unit pixels become those of pixels whose sum over the bands is one
     W = W * (V.sum(dim=0) / V.norm(dim=0))[:, None]
 
@@ -189,5 +190,8 @@ def _lit(image: Tensor, free: bool) -> Tensor:
     return light > DIM * light[alive].mean() if free and alive.any() else alive
 
 
-def _seen(image: Tensor, alive: Tensor, otherwise: Tensor, free: bool) -> Tensor:
-    return torch.where(alive, image / image.sum(dim=0) if free else image, otherwise)
+def _seen(
+    image: Tensor, otherwise: Tensor, free: bool, shown: Tensor | Literal[True] = True
+) -> Tensor:
+    seen = _lit(image, free) & shown
+    return torch.where(seen, image / image.sum(dim=0) if free else image, otherwise)

@@ -115,7 +115,8 @@ def ablate(
 
     # The result of an ablation does not hold its network
     kind = {name: getattr(settings, name) for name in ("channels", "attention", "without")}
-    network = Smile(*result.M.shape, factors_of(scale)[0], **kind)
+    with torch.device("meta"):  # to be counted, no more
+        network = Smile(*result.M.shape, factors_of(scale)[0], **kind)
     trained = "sr" in result.history
 
     return {
