@@ -147,7 +147,7 @@ fig = plot.training(result.history)
 record.figure(fig, "training")
 
 # %% [markdown]
-# Where a network was trained, its losses are chords between unit spectra, close to angles in radians; they zigzag because each step draws one of four grids and eight orientations. Where the share is zero, none was: in the rehearsal, one resolution below, lifting alone was best.
+# Losses are chords between unit spectra, close to angles in radians; they zigzag because each step draws one of four grids and eight orientations.
 # What remains of the SR loss is what no mixture of these endmembers explains, and what cannot be foreseen.
 
 # %% [markdown]

@@ -177,7 +177,7 @@ closure.style.format({"closure": "{:.1e}", "with D instead": "{:.3f}"}).set_uuid
 
 # %% [markdown]
 # The relative error of the brightness-weighted operator is that of float64 arithmetic.
-# The plain operator is off by 0.1 to some percent, the more the brightness varies: where brightness varies, it is not the one that ties the two resolutions.
+# The plain operator is off, the more so the more the brightness varies: then it is not the one that ties the two resolutions.
 
 # %% [markdown]
 # ## Purity against scale

@@ -163,7 +163,7 @@ record.figure(plot_tables.ranks(ranks, critical, SMILE), "ranks")
 plt.show()
 
 # %% [markdown]
-# Mean ranks, the best on the left. A bar joins methods whose ranks do not differ by the critical difference of Nemenyi's test, which asks less of seeds than Wilcoxon's: that one counts them as if they were scenes, and may tell methods apart that a bar joins.
+# Mean ranks, the best on the left. A bar joins methods whose ranks do not differ by the critical difference of Nemenyi's test. It sees ranks alone and allows for all pairs of methods, so that the tests above may tell methods apart that a bar joins; both count seeds as if they were scenes.
 # Before that, Friedman's test asks whether any of them differ:
 
 # %%
